@@ -1,0 +1,89 @@
+/**
+ * The addon: system calls and nothing else. An errno comes back as an Error with `code` ('EBUSY'), `syscall` and `device`
+ * (the name or path that it was about), except in the five hot calls, which return `-errno`. Arguments are checked: a
+ * wrong type or a range outside the slab is a TypeError or RangeError.
+ */
+
+/** IFF_TAP or IFF_TUN, with IFF_NO_PI and IFF_VNET_HDR (10-byte header), TUNSETOFFLOAD csum, TSO4/6, USO where known. */
+export interface TunOptions {
+  name: string;
+  mode: 'tap' | 'tun';
+  /** An open fd of the network namespace to do it in; a short-lived thread does setns. -1: here. */
+  netns: number;
+  /** Nothing may be created: the device must be there already, with this index (0: any). ENODEV otherwise. */
+  mustExist: boolean;
+  ifindex: number;
+  /** Leave as it is, or set. */
+  persist?: boolean;
+}
+export function openTun(options: TunOptions): { fd: number; name: string; ifindex: number };
+export function setPersist(fd: number, on: boolean): void;
+
+/**
+ * A non-blocking AF_PACKET/SOCK_RAW socket on the interface: PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING,
+ * PACKET_QDISC_BYPASS, promiscuous membership, PACKET_AUXDATA (a VLAN tag that the kernel took out is put back).
+ */
+export function openPacket(ifindex: number): number;
+
+/** Index of a name, or name of an index, in a namespace (fd, -1: here). Throws ENODEV/ENXIO. */
+export function interfaceIndex(name: string, netns: number): number;
+export function interfaceName(ifindex: number, netns: number): string;
+/** Sets IFF_UP in a namespace (fd, -1: here). */
+export function setUp(name: string, netns: number): void;
+export function setMtu(name: string, mtu: number, netns: number): void;
+
+/**
+ * Hot. Reads up to `max` frames from a tap or tun (read) or a packet socket (recvmmsg) to the slab from `start` on, each behind
+ * HEADROOM bytes at an offset ≡ 2 mod 4, its 10-byte virtio-net header directly before it, and fills offsets[first …] and lengths[first …].
+ * `shift` bytes (14 for a tun, else 0) are left free between the frame's start and the bytes read; offset and length
+ * include them and the virtio-net header is left before the bytes read (the port moves it). Returns the number of
+ * frames, 0 when there is none, or -errno when nothing could be read (-EBADFD, -ENETDOWN, …). EINTR is retried.
+ */
+export function readFrames(
+  fd: number, slab: Uint8Array, start: number, offsets: Int32Array, lengths: Int32Array, first: number, max: number, shift: number,
+): number;
+export function receivePackets(
+  fd: number, slab: Uint8Array, start: number, offsets: Int32Array, lengths: Int32Array, first: number, max: number,
+): number;
+
+/**
+ * Hot. Writes the frames rows[0 … count - 1] with their virtio-net headers (write, or sendmmsg), `shift` bytes of each left
+ * out in front. Returns how many were taken; fewer than `count` when it would block. A frame that the kernel refuses
+ * (EINVAL, EMSGSIZE, ENOBUFS, …) counts as taken and is counted in refused[0]. -errno only when the device is gone or down.
+ */
+export function writeFrames(
+  fd: number, slab: Uint8Array, offsets: Int32Array, lengths: Int32Array, rows: Int32Array, count: number, shift: number, refused: Int32Array,
+): number;
+export function sendPackets(
+  fd: number, slab: Uint8Array, offsets: Int32Array, lengths: Int32Array, rows: Int32Array, count: number, refused: Int32Array,
+): number;
+
+export function epollCreate(): number;
+/** Adds (EPOLLIN, level-triggered) or removes an fd; `tag` comes back from wait. */
+export function epollAdd(epoll: number, fd: number, tag: number): void;
+export function epollRemove(epoll: number, fd: number): void;
+/**
+ * Hot. Waits up to `timeoutMs` (-1: for ever, 0: not at all); fills tags[0 … n - 1] with the tags that are ready or in error and returns n.
+ * clock[0] is the monotonic time after the wait, ms with fraction.
+ */
+export function wait(epoll: number, tags: Int32Array, timeoutMs: number, clock: Float64Array): number;
+
+/** An eventfd, non-blocking: signal adds one, clear takes all. Both may be called from any thread. */
+export function eventCreate(): number;
+export function eventSignal(fd: number): void;
+export function eventClear(fd: number): void;
+
+/** Calls `ready` on this thread's event loop whenever fd is readable, till `close` (which leaves fd open). */
+export function watch(fd: number, ready: () => void): { close(): void };
+
+/** NETLINK_ROUTE with the multicast groups given as a bit mask (RTMGRP_LINK = 1, RTMGRP_IPV4_ROUTE = 0x40). */
+export function netlinkOpen(groups: number): number;
+export function netlinkSend(fd: number, message: Uint8Array): void;
+/** One datagram, without blocking; 0 when there is none, -105 (ENOBUFS) when the kernel dropped some. */
+export function netlinkReceive(fd: number, buffer: Uint8Array): number;
+
+/** One datagram to a unix socket ('@name' is abstract): what sd_notify needs. */
+export function sendUnixDatagram(path: string, text: string): void;
+/** Takes flock(LOCK_EX | LOCK_NB) on an fd; false when somebody else has it. */
+export function lockFile(fd: number): boolean;
+export function close(fd: number): void;

@@ -1,0 +1,105 @@
+/**
+ * A batch: up to `capacity` frames as columns over one slab of memory, reused for ever. Stages are loops over its rows.
+ *
+ *   slab   ┌ 0 … reserved slots, 2 KiB each: frames that the switch makes itself (ARP, ICMP, injected)
+ *          └ arena … received frames, packed one after the other by the port
+ *
+ *   slot   ┌ HEADROOM bytes ─────────────┬ frame ──────────────┐
+ *          │ …        virtio-net header  │ destination MAC …   │
+ *          └──────────────────10 bytes───┴─ offset[row] ≡ 2 mod 4
+ *
+ * The frame starts two bytes past a word boundary, so that the last four bytes of the destination MAC, the first four of
+ * the source MAC and the whole IPv4 header of an untagged frame stand on word boundaries: `words` can read them.
+ */
+import { Drop } from '../wire/drop.ts';
+
+/** Frames that one `receive` may append. */
+export const BURST = 64;
+/** Rows beyond those received, for frames that stages append. */
+const EXTRA = 128;
+/** Bytes before each frame: the virtio-net header now, tunnel headers later. */
+export const HEADROOM = 66;
+/** Bytes of the largest frame: a 65,535-byte IP packet behind an Ethernet header and two VLAN tags. */
+export const MAX_FRAME = 65_557;
+/** Bytes from one frame's slot to the next at the most; an odd number of cache lines, lest all headers share one set. */
+export const SLOT = 65_728;
+/** Bytes of a slot for a frame that the switch makes; its frame may have RESERVED_SLOT - HEADROOM bytes. */
+export const RESERVED_SLOT = 2_112;
+
+/** `egress` of a row: a port's index, or one of these. */
+export const UNDECIDED = -1;
+export const FLOOD = -2;
+export const CONSUMED = -3; // delivered elsewhere (punted, answered): neither sent nor dropped
+
+/** The ingress of frames that the gateway makes or routes: no port, so nothing is filtered against it. */
+export const GATEWAY_PORT = 255;
+export const MAX_PORTS = 255;
+
+export class Batch {
+  readonly capacity = BURST + EXTRA;
+  readonly slab = new Uint8Array(EXTRA * RESERVED_SLOT + BURST * SLOT);
+  readonly mem = new DataView(this.slab.buffer);
+  readonly words = new Int32Array(this.slab.buffer);
+  readonly halves = new Uint16Array(this.slab.buffer);
+  /** Where ports put what they receive, bytes from the slab's start. */
+  readonly arena = EXTRA * RESERVED_SLOT;
+
+  /** Rows in use. */
+  count = 0;
+  /** Seconds of the monotonic clock, whole: what ages are measured in. */
+  nowS = 0;
+  /** Milliseconds of the same clock. */
+  nowMs = 0;
+
+  readonly offset = new Int32Array(this.capacity);
+  /** Bytes from the destination MAC to the end, without FCS. */
+  readonly length = new Int32Array(this.capacity);
+  readonly ingress = new Uint8Array(this.capacity);
+  readonly egress = new Int32Array(this.capacity);
+  readonly drop = new Uint8Array(this.capacity);
+  /** Valid after parse, unless dropped: the EtherType behind any VLAN tag, and where what it names begins. */
+  readonly etherType = new Uint16Array(this.capacity);
+  readonly l3 = new Int32Array(this.capacity);
+
+  #reserved = 0;
+
+  /** Forgets all frames and takes the round's time. */
+  reset(nowMs: number): void {
+    this.count = 0;
+    this.#reserved = 0;
+    this.nowMs = nowMs;
+    this.nowS = Math.floor(nowMs / 1000) | 0;
+  }
+
+  /** Takes the next row for a frame that a port received; the caller has checked that `count < capacity`. */
+  push(offset: number, length: number, ingress: number): number {
+    const row = this.count++;
+    this.offset[row] = offset;
+    this.length[row] = length;
+    this.ingress[row] = ingress;
+    this.egress[row] = UNDECIDED;
+    this.drop[row] = Drop.None;
+    return row;
+  }
+
+  /**
+   * Makes room for a finished frame of `length` bytes which the switch sends itself, and returns its row, or -1 when
+   * the batch or the slot is too small: then it is not sent, as if lost on a wire. The caller fills all bytes,
+   * `etherType` and `l3`; its `egress` may stay UNDECIDED for the FDB to decide.
+   */
+  append(length: number, ingress: number): number {
+    if (this.count === this.capacity || this.#reserved === EXTRA || length > RESERVED_SLOT - HEADROOM)
+      return -1;
+    const offset = this.#reserved++ * RESERVED_SLOT + HEADROOM;
+    this.mem.setInt32(offset - 10, 0);
+    this.mem.setInt32(offset - 6, 0);
+    this.mem.setInt16(offset - 2, 0);
+    return this.push(offset, length, ingress);
+  }
+}
+
+/** One step of the pipeline: a loop over the batch. It must not allocate, await, or touch anything slow. */
+export interface Stage {
+  readonly name: string;
+  run(batch: Batch): void;
+}

@@ -1,0 +1,7 @@
+/** How a frame leaves the hot path for the control plane: by copy, bounded, never waited for. */
+import type { Batch } from './batch.ts';
+
+export interface Punt {
+  /** Copies the row's frame out, with its ingress; false when the control plane is behind: then it is dropped. */
+  punt(batch: Batch, row: number): boolean;
+}

@@ -1,0 +1,36 @@
+/**
+ * The contract of a port: something that frames come from and go to. One file a kind beside this one.
+ *
+ * Who owns what: the batch owns all frame memory. `receive` writes into it and `transmit` reads from it during the call
+ * only; a port that must keep a frame copies it. Nothing here blocks, throws or allocates.
+ */
+import type { Batch } from '../dataplane/batch.ts';
+
+export type PortKind = 'tap' | 'packet' | 'tun' | 'memory';
+
+/** What `receive` returns when the device behind the port is gone; the port then wants closing. */
+export const GONE = -1;
+
+export interface Port {
+  readonly name: string;
+  readonly kind: PortKind;
+  /** IP MTU, bytes: no Ethernet header, no FCS. Frames with an unfinished segmentation may be larger. */
+  readonly mtu: number;
+  /** What epoll waits on for reading; -1 where there is nothing to wait for. */
+  readonly fd: number;
+  /** Does it take frames with an unfinished checksum or segmentation? If not, it finishes them itself (offload.ts). */
+  readonly offloads: boolean;
+  /** Frames that the last `transmit` took from us but could not deliver: invalid to the kernel, or too large. */
+  readonly refused: number;
+  /**
+   * Appends up to BURST frames to the batch with `ingress` as given, each with its virtio-net header before it, and
+   * returns how many, or GONE. BURST means that there may be more.
+   */
+  receive(batch: Batch, ingress: number): number;
+  /**
+   * Sends the frames of `rows[0 … count - 1]`, in order, and returns how many it took, or GONE. Fewer than `count`:
+   * it is full, and the rest was not taken. It may change the frame's headroom, never the frame.
+   */
+  transmit(batch: Batch, rows: Int32Array, count: number): number;
+  close(): void;
+}

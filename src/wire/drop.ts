@@ -1,0 +1,55 @@
+/**
+ * Why a frame was not delivered: one cause a frame, each a counter that a user can read, by port.
+ * `Drop[reason]` is the name that `vswitchctl`, the replay's JSON and the metrics show.
+ */
+export enum Drop {
+  None,
+  // parse: the frame itself
+  FrameTooShort,
+  FrameTooLong,
+  SourceIsGroup,
+  BadOffloadHeader,
+  // bridge
+  ReservedAddress,
+  SameSegment, // the destination is known on the port of reception: filtered, IEEE 802.1D §7.7
+  NoEgressPort,
+  EgressMtu, // larger than the egress port's maximum size
+  TxFull, // the egress port took no more: back-pressure
+  TxRefused, // the kernel or the peer refused the frame
+  PortDown,
+  // ARP
+  ArpTruncated,
+  ArpBadFormat,
+  // IPv4
+  Ip4Truncated,
+  Ip4BadVersion,
+  Ip4BadLength,
+  Ip4BadChecksum,
+  Ip4BadSource,
+  Ip4BadDestination,
+  Ip4SourceRouted,
+  Ip4TtlExceeded,
+  Ip4NoRoute,
+  Ip4Fragment,
+  // UDP, TCP, ICMP
+  UdpTruncated,
+  UdpBadLength,
+  TcpTruncated,
+  TcpBadHeader,
+  IcmpTruncated,
+  IcmpBadChecksum,
+  // gateway
+  NotForwarded, // addressed to the gateway, but of no protocol that it routes (IPv6, …)
+  NeighbourUnresolved,
+  NatNoMapping,
+  NatFiltered,
+  NatNoPort,
+  NatTableFull,
+  NatUnsupported,
+  IcmpRateLimited,
+  // control plane
+  PuntFull, // the control plane was behind
+}
+
+/** Number of reasons, `Drop.None` included: the length of a counter column. */
+export const DROP_COUNT = Object.keys(Drop).length / 2;
