@@ -60,6 +60,8 @@ export class Batch {
   /** Valid after parse, unless dropped: the EtherType behind any VLAN tag, and where what it names begins. */
   readonly etherType = new Uint16Array(this.capacity);
   readonly l3 = new Int32Array(this.capacity);
+  /** The outer tag's VLAN, 0 without a tag. Valid after parse. */
+  readonly vlan = new Uint16Array(this.capacity);
 
   #reserved = 0;
 
@@ -79,7 +81,20 @@ export class Batch {
     this.ingress[row] = ingress;
     this.egress[row] = UNDECIDED;
     this.drop[row] = Drop.None;
+    this.vlan[row] = 0;
     return row;
+  }
+
+  /** Takes the next `rows` rows, whose offsets and lengths a port's native call has filled in. */
+  claim(rows: number, ingress: number): void {
+    const first = this.count;
+    const end = first + rows;
+    for (let row = first; row < end; row++) {
+      this.ingress[row] = ingress;
+      this.egress[row] = UNDECIDED;
+      this.drop[row] = Drop.None;
+    }
+    this.count = end;
   }
 
   /**

@@ -11,6 +11,7 @@ export enum Drop {
   BadOffloadHeader,
   // bridge
   ReservedAddress,
+  SourceIsGateway, // a guest speaks with the gateway's own MAC
   SameSegment, // the destination is known on the port of reception: filtered, IEEE 802.1D §7.7
   NoEgressPort,
   EgressMtu, // larger than the egress port's maximum size

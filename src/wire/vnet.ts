@@ -46,3 +46,19 @@ export function shiftStart(mem: DataView, at: number, delta: number): void {
   if ((vnetFlags(mem, at) & VNET_NEEDS_CSUM) !== 0) mem.setUint16(at - 4, csumStart(mem, at) + delta, true);
   if (gsoType(mem, at) !== GSO_NONE) mem.setUint16(at - 8, headersLength(mem, at) + delta, true);
 }
+
+/**
+ * Does the header make sense for a frame of `bytes` bytes? The sum's field lies within the frame, the segmentation is of
+ * a kind that we know and has a size. What the headers inside say is checked by whoever segments.
+ */
+export function checkOffload(mem: DataView, at: number, bytes: number): boolean {
+  const gso = gsoType(mem, at) & ~GSO_ECN;
+  if ((vnetFlags(mem, at) & VNET_NEEDS_CSUM) !== 0) {
+    const start = csumStart(mem, at);
+    if (start < 14 || start + csumOffset(mem, at) + 2 > bytes) return false;
+  } else if (gso !== GSO_NONE) {
+    return false; // segments need sums, and only the kernel's own broken guests ask otherwise
+  }
+  if (gso === GSO_NONE) return true;
+  return (gso === GSO_TCPV4 || gso === GSO_TCPV6 || gso === GSO_UDP_L4) && gsoSize(mem, at) > 0;
+}

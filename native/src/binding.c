@@ -1,0 +1,36 @@
+/* The exports of the addon. It keeps no state of its own, so each thread may load it. */
+#include "native.h"
+
+#define EXPORT(name, function) {name, NULL, function, NULL, NULL, NULL, napi_enumerable, NULL}
+
+NAPI_MODULE_INIT() {
+  const napi_property_descriptor exported[] = {
+      EXPORT("openTun", openTun),
+      EXPORT("setPersist", setPersist),
+      EXPORT("openPacket", openPacket),
+      EXPORT("interfaceIndex", interfaceIndex),
+      EXPORT("interfaceName", interfaceName),
+      EXPORT("setUp", setUp),
+      EXPORT("setMtu", setMtu),
+      EXPORT("readFrames", readFrames),
+      EXPORT("receivePackets", receivePackets),
+      EXPORT("writeFrames", writeFrames),
+      EXPORT("sendPackets", sendPackets),
+      EXPORT("epollCreate", epollCreate),
+      EXPORT("epollAdd", epollAdd),
+      EXPORT("epollRemove", epollRemove),
+      EXPORT("wait", wait_),
+      EXPORT("eventCreate", eventCreate),
+      EXPORT("eventSignal", eventSignal),
+      EXPORT("eventClear", eventClear),
+      EXPORT("watch", watch),
+      EXPORT("netlinkOpen", netlinkOpen),
+      EXPORT("netlinkSend", netlinkSend),
+      EXPORT("netlinkReceive", netlinkReceive),
+      EXPORT("sendUnixDatagram", sendUnixDatagram),
+      EXPORT("lockFile", lockFile),
+      EXPORT("close", close_),
+  };
+  napi_define_properties(env, exports, sizeof exported / sizeof *exported, exported);
+  return exports;
+}

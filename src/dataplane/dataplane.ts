@@ -1,0 +1,231 @@
+/**
+ * The data plane: ports, the stages between them, and the loop body. It knows no thread, no clock and no file: the worker
+ * drives it from its epoll loop, and tests, replays and benchmarks step it by hand.
+ *
+ *   receive a burst ─ stages ─ sort rows into one list a port ─ transmit each list
+ */
+import type { Port } from '../port/port.ts';
+import { GONE } from '../port/port.ts';
+import type { Mac } from '../wire/address.ts';
+import { Drop } from '../wire/drop.ts';
+import { GSO_NONE, gsoType } from '../wire/vnet.ts';
+import { Batch, FLOOD, GATEWAY_PORT, MAX_PORTS, type Stage } from './batch.ts';
+import { Counters } from './counters.ts';
+import { Fdb } from './fdb.ts';
+import { pipeline } from './pipeline.ts';
+
+/** The gateway as the data plane sees it: a stage with timers. */
+export interface GatewayStage extends Stage {
+  tick(nowMs: number): void;
+}
+
+export interface DataplaneOptions {
+  readonly fdbMemory: SharedArrayBuffer;
+  readonly counterMemory: SharedArrayBuffer;
+  readonly maxMacs: number;
+  readonly ageingS: number;
+  readonly seed: number;
+  readonly gateway?: GatewayStage;
+  readonly gatewayMac?: Mac;
+  /** The uplink's index: never flooded to, for only what the gateway routes goes there. -1: none. */
+  readonly uplink: number;
+  /** A port's device has vanished; it is no longer used, and waits for its `detach`. */
+  onGone(index: number): void;
+}
+
+/** An Ethernet header with two VLAN tags: what a frame may have beyond its port's IP MTU. */
+const LINK_BYTES = 22;
+
+export class Dataplane {
+  readonly counters: Counters;
+  readonly fdb: Fdb;
+  readonly #batch = new Batch();
+  readonly #stages: readonly Stage[];
+  readonly #gateway: GatewayStage | undefined;
+  readonly #uplink: number;
+  readonly #onGone: (index: number) => void;
+  readonly #ports: (Port | undefined)[] = new Array(MAX_PORTS).fill(undefined);
+  /** Indices of the ports that a flood goes to. */
+  #flooded: Int32Array = new Int32Array(0);
+  /** Rows to send, a list a port. */
+  readonly #lists: Int32Array[] = [];
+  readonly #counts = new Int32Array(MAX_PORTS);
+  readonly #dirty = new Int32Array(MAX_PORTS);
+  #dirtyCount = 0;
+
+  constructor(options: DataplaneOptions) {
+    this.counters = new Counters(options.counterMemory);
+    this.fdb = new Fdb(options.fdbMemory, options.maxMacs, options.ageingS, options.seed);
+    this.#gateway = options.gateway;
+    this.#uplink = options.uplink;
+    this.#onGone = index => options.onGone(index);
+    this.#stages = pipeline({ fdb: this.fdb, gateway: options.gateway, gatewayMac: options.gatewayMac });
+  }
+
+  /** Puts a port under a free index. */
+  attach(index: number, port: Port): void {
+    if (index < 0 || index >= MAX_PORTS || this.#ports[index] !== undefined)
+      throw new RangeError(`port index ${index} is taken or out of range`);
+    this.#ports[index] = port;
+    this.#lists[index] ??= new Int32Array(this.#batch.capacity);
+    this.#listFlooded();
+  }
+
+  /** Takes a port out and forgets what was learnt on it; nothing happens when there is none. */
+  detach(index: number): void {
+    const port = this.#ports[index];
+    if (port === undefined) return;
+    port.close();
+    this.#ports[index] = undefined;
+    this.fdb.flush(index);
+    this.#listFlooded();
+  }
+
+  /** One burst from each port; true when there was a frame. What tests and replays turn. */
+  step(nowMs: number): boolean {
+    let busy = false;
+    for (let index = 0; index < MAX_PORTS; index++)
+      if (this.#ports[index] !== undefined && this.serve(index, nowMs) > 0) busy = true;
+    return busy;
+  }
+
+  /** One burst from one port, through the stages and out; the number of frames received. */
+  serve(index: number, nowMs: number): number {
+    const port = this.#ports[index];
+    if (port === undefined) return 0;
+    const batch = this.#batch;
+    batch.reset(nowMs);
+    const received = port.receive(batch, index);
+    if (received === GONE) {
+      this.#lose(index);
+      return 0;
+    }
+    if (received > 0) {
+      this.#countReceived(index, received);
+      this.#process();
+    }
+    return received;
+  }
+
+  /** Sends a finished frame from the gateway, to a port or to wherever the FDB says (UNDECIDED). */
+  inject(frame: Uint8Array, egress: number, nowMs: number): void {
+    const batch = this.#batch;
+    batch.reset(nowMs);
+    const row = batch.append(frame.length, GATEWAY_PORT);
+    if (row < 0) return;
+    const at = batch.offset[row] as number;
+    batch.slab.set(frame, at);
+    batch.egress[row] = egress;
+    const forwarding = this.#stages[this.#stages.length - 1] as Stage;
+    forwarding.run(batch);
+    this.#transmit();
+  }
+
+  /** Ageing and timers; ten times a second is enough. */
+  tick(nowMs: number): void {
+    this.fdb.sweep(Math.floor(nowMs / 1000));
+    const gateway = this.#gateway;
+    if (gateway === undefined) return;
+    gateway.tick(nowMs);
+  }
+
+  #process(): void {
+    for (const stage of this.#stages) stage.run(this.#batch);
+    this.#transmit();
+  }
+
+  #countReceived(index: number, received: number): void {
+    const { rxFrames, rxBytes } = this.counters;
+    let bytes = 0;
+    for (let row = 0; row < received; row++) bytes += this.#batch.length[row] as number;
+    rxFrames[index] = (rxFrames[index] as number) + received;
+    rxBytes[index] = (rxBytes[index] as number) + bytes;
+  }
+
+  /** Three plain loops: sort, then send, then count. */
+  #transmit(): void {
+    const batch = this.#batch;
+    this.#dirtyCount = 0;
+    for (let row = 0; row < batch.count; row++) {
+      const egress = batch.egress[row] as number;
+      const reason = batch.drop[row] as Drop;
+      if (reason !== Drop.None) this.counters.drop(batch.ingress[row] as number, reason, 1);
+      else if (egress >= 0) this.#enqueue(row, egress);
+      else if (egress === FLOOD) this.#flood(row);
+    }
+    for (let i = 0; i < this.#dirtyCount; i++) this.#send(this.#dirty[i] as number);
+  }
+
+  #flood(row: number): void {
+    const ingress = this.#batch.ingress[row] as number;
+    let copies = 0;
+    for (let i = 0; i < this.#flooded.length; i++) {
+      const port = this.#flooded[i] as number;
+      if (port === ingress) continue;
+      this.#enqueue(row, port);
+      copies++;
+    }
+    if (copies === 0) this.counters.drop(ingress, Drop.NoEgressPort, 1);
+  }
+
+  #enqueue(row: number, index: number): void {
+    const port = this.#ports[index];
+    if (port === undefined) {
+      this.counters.drop(index, Drop.PortDown, 1);
+      return;
+    }
+    const batch = this.#batch;
+    const length = batch.length[row] as number;
+    if (length > port.mtu + 14 && !fits(batch, row, port.mtu)) {
+      this.counters.drop(index, Drop.EgressMtu, 1);
+      return;
+    }
+    const count = this.#counts[index] as number;
+    if (count === 0) this.#dirty[this.#dirtyCount++] = index;
+    (this.#lists[index] as Int32Array)[count] = row;
+    this.#counts[index] = count + 1;
+  }
+
+  #send(index: number): void {
+    const count = this.#counts[index] as number;
+    const rows = this.#lists[index] as Int32Array;
+    const port = this.#ports[index];
+    this.#counts[index] = 0;
+    if (port === undefined) return;
+    let bytes = 0;
+    const taken = port.transmit(this.#batch, rows, count);
+    if (taken === GONE) {
+      this.counters.drop(index, Drop.PortDown, count);
+      this.#lose(index);
+      return;
+    }
+    for (let i = 0; i < taken; i++) bytes += this.#batch.length[rows[i] as number] as number;
+    const { txFrames, txBytes } = this.counters;
+    txFrames[index] = (txFrames[index] as number) + taken - port.refused;
+    txBytes[index] = (txBytes[index] as number) + bytes;
+    if (port.refused > 0) this.counters.drop(index, Drop.TxRefused, port.refused);
+    if (taken < count) this.counters.drop(index, Drop.TxFull, count - taken);
+  }
+
+  #lose(index: number): void {
+    const port = this.#ports[index];
+    if (port === undefined) return;
+    this.detach(index);
+    this.#onGone(index);
+  }
+
+  #listFlooded(): void {
+    const indices: number[] = [];
+    for (let index = 0; index < MAX_PORTS; index++)
+      if (this.#ports[index] !== undefined && index !== this.#uplink) indices.push(index);
+    this.#flooded = Int32Array.from(indices);
+  }
+}
+
+/** Tags come on top of the MTU; of a frame to be segmented, each segment must fit, which the gso_size bounds. */
+function fits(batch: Batch, row: number, mtu: number): boolean {
+  const at = batch.offset[row] as number;
+  if (gsoType(batch.mem, at) !== GSO_NONE) return true;
+  const header = (batch.l3[row] as number) - at;
+  return (batch.length[row] as number) <= mtu + Math.min(header, LINK_BYTES);
+}

@@ -1,0 +1,155 @@
+/**
+ * The forwarding database: VLAN and MAC to port, with age (IEEE 802.1D §7.9). Open addressing over shared memory: an entry
+ * is four words side by side, so that a look-up is one cache line as a rule; half of the slots at most are in use, so that
+ * probes stay short; the hash is seeded, so that a guest can't aim at one chain. Full means that no more is learnt, not
+ * that forwarding stops.
+ *
+ *   entry  │ key: VLAN << 16 | first two octets │ key: last four octets │ port + 1, 0: free │ last seen, seconds │
+ */
+
+const WORDS = 4;
+const KEY_HI = 0;
+const KEY_LO = 1;
+const PORT = 2;
+const SEEN = 3;
+/** Before the entries: how many there are, and nothing else in that cache line. */
+const HEADER_WORDS = 16;
+const COUNT = 0;
+/** Slots looked at for age at each tick (100 ms): the whole of the default table in 13 s, at a few µs a tick. */
+const SWEEP = 1024;
+
+export interface FdbEntry {
+  readonly vlan: number;
+  readonly hi: number;
+  readonly lo: number;
+  readonly port: number;
+  readonly seenS: number;
+}
+
+const slotsFor = (maxEntries: number): number => 1 << Math.ceil(Math.log2(Math.max(maxEntries, 4) * 2));
+
+/** Memory for `maxEntries` entries. */
+export const fdbMemory = (maxEntries: number): SharedArrayBuffer =>
+  new SharedArrayBuffer((HEADER_WORDS + slotsFor(maxEntries) * WORDS) * 4);
+
+export class Fdb {
+  readonly #words: Int32Array;
+  readonly #slotMask: number;
+  readonly #seed: number;
+  #sweepAt = 0;
+
+  constructor(
+    memory: SharedArrayBuffer,
+    readonly maxEntries: number,
+    readonly ageingS: number,
+    seed: number,
+  ) {
+    this.#words = new Int32Array(memory);
+    this.#slotMask = (this.#words.length - HEADER_WORDS) / WORDS - 1;
+    this.#seed = seed | 0;
+  }
+
+  get size(): number {
+    return this.#words[COUNT] as number;
+  }
+
+  /** The port behind an address, or -1. `key` is VLAN << 16 | the first two octets, `lo` the last four. */
+  lookup(key: number, lo: number): number {
+    const words = this.#words;
+    for (let slot = this.#home(key, lo); ; slot = (slot + 1) & this.#slotMask) {
+      const at = HEADER_WORDS + slot * WORDS;
+      const port = words[at + PORT] as number;
+      if (port === 0) return -1;
+      if (words[at + KEY_LO] === lo && words[at + KEY_HI] === key) return port - 1;
+    }
+  }
+
+  /** Learns or refreshes; false when the table is full and the address new. */
+  learn(key: number, lo: number, port: number, nowS: number): boolean {
+    const words = this.#words;
+    for (let slot = this.#home(key, lo); ; slot = (slot + 1) & this.#slotMask) {
+      const at = HEADER_WORDS + slot * WORDS;
+      const found = words[at + PORT] as number;
+      if (found !== 0) {
+        if (words[at + KEY_LO] !== lo || words[at + KEY_HI] !== key) continue;
+        // A shared cache line is written only when there is news: the control thread may be reading.
+        if (found !== port + 1) words[at + PORT] = port + 1;
+        if (words[at + SEEN] !== nowS) words[at + SEEN] = nowS;
+        return true;
+      }
+      if ((words[COUNT] as number) >= this.maxEntries) return false;
+      words[at + KEY_HI] = key;
+      words[at + KEY_LO] = lo;
+      words[at + SEEN] = nowS;
+      words[at + PORT] = port + 1;
+      words[COUNT] = (words[COUNT] as number) + 1;
+      return true;
+    }
+  }
+
+  /** Forgets all that was learnt on a port. */
+  flush(port: number): void {
+    for (let slot = 0; slot <= this.#slotMask; ) {
+      if (this.#words[HEADER_WORDS + slot * WORDS + PORT] === port + 1) this.#remove(slot);
+      else slot++; // a removal moves another entry here: look again
+    }
+    // An entry that wrapped around from the last slots to the first may have been moved behind the walk.
+    for (let slot = this.#slotMask; this.#words[HEADER_WORDS + slot * WORDS + PORT] !== 0 && slot > 0; slot--)
+      if (this.#words[HEADER_WORDS + slot * WORDS + PORT] === port + 1) this.#remove(slot);
+  }
+
+  /** Removes what has not been seen for the ageing time, a part of the table at each call. */
+  sweep(nowS: number): void {
+    const oldest = nowS - this.ageingS;
+    const steps = Math.min(SWEEP, this.#slotMask + 1);
+    for (let step = 0; step < steps; step++) {
+      const at = HEADER_WORDS + this.#sweepAt * WORDS;
+      if (this.#words[at + PORT] !== 0 && (this.#words[at + SEEN] as number) <= oldest)
+        this.#remove(this.#sweepAt);
+      else this.#sweepAt = (this.#sweepAt + 1) & this.#slotMask;
+    }
+  }
+
+  /** Empties a slot and closes the gap: entries behind it that would be past their home's chain move up. */
+  #remove(slot: number): void {
+    const words = this.#words;
+    const mask = this.#slotMask;
+    let gap = slot;
+    for (let next = (slot + 1) & mask; ; next = (next + 1) & mask) {
+      const from = HEADER_WORDS + next * WORDS;
+      if (words[from + PORT] === 0) break;
+      const home = this.#home(words[from + KEY_HI] as number, words[from + KEY_LO] as number);
+      if (((next - home) & mask) < ((next - gap) & mask)) continue;
+      words.copyWithin(HEADER_WORDS + gap * WORDS, from, from + WORDS);
+      gap = next;
+    }
+    words[HEADER_WORDS + gap * WORDS + PORT] = 0;
+    words[COUNT] = (words[COUNT] as number) - 1;
+  }
+
+  #home(key: number, lo: number): number {
+    let hash = Math.imul(lo ^ this.#seed, 0x9e3779b1) ^ Math.imul(key + this.#seed, 0x85ebca6b);
+    hash ^= hash >>> 15;
+    hash = Math.imul(hash, 0x2c1b3c6d);
+    return (hash ^ (hash >>> 13)) & this.#slotMask;
+  }
+}
+
+/** All entries, for people; a table that changes meanwhile gives each entry as it was at some moment. */
+export function listEntries(memory: SharedArrayBuffer): FdbEntry[] {
+  const words = new Int32Array(memory);
+  const found: FdbEntry[] = [];
+  for (let at = HEADER_WORDS; at < words.length; at += WORDS) {
+    const port = words[at + PORT] as number;
+    if (port === 0) continue;
+    const key = words[at + KEY_HI] as number;
+    found.push({
+      vlan: (key >> 16) & 0xfff,
+      hi: key & 0xffff,
+      lo: words[at + KEY_LO] as number,
+      port: port - 1,
+      seenS: words[at + SEEN] as number,
+    });
+  }
+  return found;
+}

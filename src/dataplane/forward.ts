@@ -1,0 +1,24 @@
+/** Destination MAC to egress ports, for the rows that no earlier stage has decided (IEEE 802.1D §7.7). */
+import { Drop } from '../wire/drop.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import { type Batch, FLOOD, type Stage, UNDECIDED } from './batch.ts';
+import type { Fdb } from './fdb.ts';
+
+export const forward = (fdb: Fdb): Stage => ({
+  name: 'forward',
+  run(batch: Batch): void {
+    const { mem } = batch;
+    for (let row = 0; row < batch.count; row++) {
+      if (batch.drop[row] !== Drop.None || batch.egress[row] !== UNDECIDED) continue;
+      const at = batch.offset[row] as number;
+      const hi = ethernet.destinationHi(mem, at);
+      if (ethernet.isGroup(hi)) {
+        batch.egress[row] = FLOOD;
+        continue;
+      }
+      const port = fdb.lookup(((batch.vlan[row] as number) << 16) | hi, ethernet.destinationLo(mem, at));
+      if (port === batch.ingress[row]) batch.drop[row] = Drop.SameSegment;
+      else batch.egress[row] = port < 0 ? FLOOD : port;
+    }
+  },
+});

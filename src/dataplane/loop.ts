@@ -1,0 +1,61 @@
+/**
+ * The data plane's loop: one wait for all ports, then a burst from each that is ready. It never returns to the event loop
+ * of its thread, so commands are taken from their message port by hand, after a wake-up through an eventfd.
+ *
+ *   wait ── wake-up? ── commands, then injected frames
+ *     ▲  └─ ports that are ready: receive → stages → transmit
+ *     └──── punted something? wake the control thread;  a tick every 100 ms: ageing, timers
+ */
+import type { Native } from '../port/native.ts';
+import type { Dataplane } from './dataplane.ts';
+import type { FrameRing } from './ring.ts';
+
+const MAX_READY = 256;
+const TICK_MS = 100;
+/** With no frame coming, timers need no better than this; an idle switch sleeps. */
+const IDLE_TICK_MS = 1000;
+const WAKE = 1_000;
+
+export interface LoopParts {
+  readonly native: Native;
+  readonly dataplane: Dataplane;
+  readonly inject: FrameRing;
+  readonly wakeFd: number;
+  /** Carries out the commands that have arrived; false ends the loop. */
+  commands(): boolean;
+  /** Tells the control thread that punted frames wait; called once a round at most. */
+  notify(): void;
+  /** Frames punted since the last call. */
+  punted(): number;
+}
+
+/** Epoll tags are port indices; the loop's own file gets WAKE. */
+export function run(epoll: number, parts: LoopParts): void {
+  const { native, dataplane } = parts;
+  const tags = new Int32Array(MAX_READY);
+  const clock = new Float64Array(1);
+  const deliver = (frame: Uint8Array, egress: number): void =>
+    dataplane.inject(frame, egress, clock[0] as number);
+  native.epollAdd(epoll, parts.wakeFd, WAKE);
+  native.wait(epoll, tags, 0, clock);
+  let ticked = clock[0] as number;
+  for (;;) {
+    const ready = native.wait(epoll, tags, IDLE_TICK_MS, clock);
+    const nowMs = clock[0] as number;
+    for (let i = 0; i < ready; i++) {
+      const tag = tags[i] as number;
+      if (tag !== WAKE) {
+        dataplane.serve(tag, nowMs);
+        continue;
+      }
+      native.eventClear(parts.wakeFd);
+      if (!parts.commands()) return;
+      while (parts.inject.pop(deliver));
+    }
+    if (nowMs - ticked >= TICK_MS) {
+      dataplane.tick(nowMs);
+      ticked = nowMs;
+    }
+    if (parts.punted() > 0) parts.notify();
+  }
+}

@@ -1,0 +1,65 @@
+/** What the control thread and the data-plane worker tell each other, apart from the frames in the rings. */
+import type { NatFiltering } from '../config.ts';
+import type { PortKind } from '../port/port.ts';
+import type { Ip4, Mac } from '../wire/address.ts';
+
+/** Memory that both threads see. The worker writes all of it but the inject ring's tail and `acknowledged`'s readers. */
+export interface SharedMemory {
+  readonly counters: SharedArrayBuffer;
+  readonly fdb: SharedArrayBuffer;
+  readonly flows: SharedArrayBuffer;
+  /** Worker to control: DHCP and whatever else the gateway does not answer by itself. */
+  readonly punt: SharedArrayBuffer;
+  /** Control to worker: the answers. */
+  readonly inject: SharedArrayBuffer;
+  /** One Int32: the number of the last command that the worker has carried out. */
+  readonly acknowledged: SharedArrayBuffer;
+}
+
+export interface GatewaySettings {
+  readonly network: Ip4;
+  readonly mask: Ip4;
+  readonly broadcast: Ip4;
+  readonly gatewayIp: Ip4;
+  readonly gatewayMac: Mac;
+  readonly uplinkMac: Mac;
+  readonly natAddress: Ip4;
+  readonly natFiltering: NatFiltering;
+  readonly maxFlows: number;
+  readonly mtu: number;
+  readonly dhcp: boolean;
+}
+
+export interface WorkerSettings {
+  readonly memory: SharedMemory;
+  readonly maxMacs: number;
+  readonly ageingS: number;
+  /** The uplink's port index, -1: none. */
+  readonly uplink: number;
+  readonly seed: number;
+  readonly gateway: GatewaySettings;
+  /** Eventfds: what wakes the worker, and what it wakes the control thread with. */
+  readonly wakeFd: number;
+  readonly puntFd: number;
+}
+
+/** A port's open file; the control thread opens and closes it, the worker uses it in between. */
+export interface PortSpec {
+  readonly name: string;
+  readonly kind: Exclude<PortKind, 'memory'>;
+  readonly fd: number;
+  readonly mtu: number;
+}
+
+export type Command =
+  | { readonly number: number; readonly do: 'attach'; readonly index: number; readonly port: PortSpec }
+  | { readonly number: number; readonly do: 'detach'; readonly index: number }
+  | { readonly number: number; readonly do: 'stop' };
+
+/** The device behind a port is gone; the worker no longer polls it and waits for its detach. */
+export interface Event {
+  readonly gone: number;
+}
+
+/** The index of the uplink among the ports; guests' ports follow it. */
+export const UPLINK_PORT = 0;

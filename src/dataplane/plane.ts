@@ -1,0 +1,122 @@
+/**
+ * The control thread's handle on the data plane: starts the worker, tells it of ports, passes frames both ways and reads
+ * its tables from shared memory.
+ */
+
+import { EventEmitter } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { flowMemory } from '../gateway/flows.ts';
+import { loadNative } from '../port/native.ts';
+import { counterMemory } from './counters.ts';
+import { fdbMemory } from './fdb.ts';
+import type { Command, Event, PortSpec, SharedMemory, WorkerSettings } from './messages.ts';
+import { FrameRing, ringMemory } from './ring.ts';
+
+/** Frames that wait for the control thread, and answers that wait for the data plane. */
+const RING_SLOTS = 512;
+/** A round of the worker takes microseconds; one that takes this long is a worker that has died. */
+const COMMAND_TIMEOUT_MS = 2_000;
+
+export type PlaneSettings = Omit<WorkerSettings, 'memory' | 'wakeFd' | 'puntFd'>;
+
+interface PlaneEvents {
+  /** A frame for the control plane, and the index of the port that it came in on. */
+  punt: [frame: Uint8Array<ArrayBuffer>, ingress: number];
+  /** The device behind a port is gone; detach it. */
+  gone: [index: number];
+  /** The worker ended without having been told to. */
+  failed: [cause: Error];
+}
+
+type Unnumbered<T> = T extends Command ? Omit<T, 'number'> : never;
+
+export class Plane extends EventEmitter<PlaneEvents> {
+  readonly memory: SharedMemory;
+  readonly #native = loadNative();
+  readonly #worker: Worker;
+  readonly #inject: FrameRing;
+  readonly #acknowledged: Int32Array;
+  readonly #wakeFd = this.#native.eventCreate();
+  readonly #puntFd = this.#native.eventCreate();
+  readonly #watch: { close(): void };
+  #commands = 0;
+  #stopping = false;
+
+  constructor(settings: PlaneSettings) {
+    super();
+    this.memory = {
+      counters: counterMemory(),
+      fdb: fdbMemory(settings.maxMacs),
+      flows: flowMemory(settings.gateway.maxFlows),
+      punt: ringMemory(RING_SLOTS),
+      inject: ringMemory(RING_SLOTS),
+      acknowledged: new SharedArrayBuffer(4),
+    };
+    this.#inject = new FrameRing(this.memory.inject);
+    this.#acknowledged = new Int32Array(this.memory.acknowledged);
+    const workerData: WorkerSettings = {
+      ...settings,
+      memory: this.memory,
+      wakeFd: this.#wakeFd,
+      puntFd: this.#puntFd,
+    };
+    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
+    this.#worker.on('message', (event: Event) => this.emit('gone', event.gone));
+    this.#worker.on('error', error => this.#fail(error));
+    this.#worker.on('exit', code => this.#fail(new Error(`the data plane's thread ended with code ${code}`)));
+    const punted = new FrameRing(this.memory.punt);
+    this.#watch = this.#native.watch(this.#puntFd, () => {
+      this.#native.eventClear(this.#puntFd);
+      while (punted.pop((frame, ingress) => this.emit('punt', frame, ingress)));
+    });
+  }
+
+  /** Adds a port under a free index. The file stays the caller's; it must stay open till `detach` has returned. */
+  attach(index: number, port: PortSpec): void {
+    this.#command({ do: 'attach', index, port });
+  }
+
+  /** Takes a port out, with its FDB entries; when it returns, the worker no longer touches the port's file. */
+  detach(index: number): void {
+    this.#command({ do: 'detach', index });
+  }
+
+  /** Sends a finished frame from the gateway: to one port, or wherever the FDB says (UNDECIDED). False: no room. */
+  inject(frame: Uint8Array, egress: number): boolean {
+    const taken = this.#inject.push(frame, 0, frame.length, egress);
+    this.#native.eventSignal(this.#wakeFd);
+    return taken;
+  }
+
+  async stop(): Promise<void> {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    const ended = new Promise<void>(resolve => this.#worker.once('exit', () => resolve()));
+    this.#command({ do: 'stop' });
+    await ended;
+    this.#watch.close();
+    this.#native.close(this.#wakeFd);
+    this.#native.close(this.#puntFd);
+  }
+
+  #command(command: Unnumbered<Command>): void {
+    const number = ++this.#commands;
+    this.#worker.postMessage({ ...command, number });
+    this.#native.eventSignal(this.#wakeFd);
+    const deadline = performance.now() + COMMAND_TIMEOUT_MS;
+    for (let seen = Atomics.load(this.#acknowledged, 0); seen < number; ) {
+      const left = deadline - performance.now();
+      if (left <= 0)
+        throw new Error(`the data plane did not carry out '${command.do}' in ${COMMAND_TIMEOUT_MS} ms`);
+      Atomics.wait(this.#acknowledged, 0, seen, left);
+      seen = Atomics.load(this.#acknowledged, 0);
+    }
+  }
+
+  #fail(cause: Error): void {
+    if (this.#stopping) return;
+    this.#stopping = true;
+    this.#watch.close();
+    this.emit('failed', cause);
+  }
+}

@@ -1,0 +1,110 @@
+/** The data-plane thread: builds the data plane over the shared memory and runs the loop till it is told to stop. */
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { Gateway } from '../gateway/gateway.ts';
+import { loadNative } from '../port/native.ts';
+import { PacketPort } from '../port/packet.ts';
+import type { Port } from '../port/port.ts';
+import { TapPort } from '../port/tap.ts';
+import { TunPort } from '../port/tun.ts';
+import type { Batch } from './batch.ts';
+import { Dataplane } from './dataplane.ts';
+import { run } from './loop.ts';
+import type { Command, Event, PortSpec, WorkerSettings } from './messages.ts';
+import { FrameRing } from './ring.ts';
+
+const settings = workerData as WorkerSettings;
+const control = parentPort as MessagePort;
+const native = loadNative();
+const puntRing = new FrameRing(settings.memory.punt);
+const acknowledged = new Int32Array(settings.memory.acknowledged);
+const epoll = native.epollCreate();
+
+let punted = 0;
+const punt = {
+  punt(batch: Batch, row: number): boolean {
+    const taken = puntRing.push(
+      batch.slab,
+      batch.offset[row] as number,
+      batch.length[row] as number,
+      batch.ingress[row] as number,
+    );
+    if (taken) punted++;
+    return taken;
+  },
+};
+
+const gateway = new Gateway({
+  ...settings.gateway,
+  uplink: settings.uplink,
+  punt,
+  seed: settings.seed,
+  flowMemory: settings.memory.flows,
+});
+
+const polled = new Map<number, number>();
+const dataplane = new Dataplane({
+  fdbMemory: settings.memory.fdb,
+  counterMemory: settings.memory.counters,
+  maxMacs: settings.maxMacs,
+  ageingS: settings.ageingS,
+  seed: settings.seed,
+  gateway,
+  gatewayMac: settings.gateway.gatewayMac,
+  uplink: settings.uplink,
+  onGone(index: number): void {
+    unpoll(index);
+    control.postMessage({ gone: index } satisfies Event);
+  },
+});
+
+function unpoll(index: number): void {
+  const fd = polled.get(index);
+  if (fd === undefined) return;
+  polled.delete(index);
+  native.epollRemove(epoll, fd);
+}
+
+function open(spec: PortSpec): Port {
+  switch (spec.kind) {
+    case 'tap':
+      return new TapPort(spec.name, spec.fd, spec.mtu);
+    case 'packet':
+      return new PacketPort(spec.name, spec.fd, spec.mtu);
+    case 'tun':
+      return new TunPort(spec.name, spec.fd, spec.mtu, settings.gateway);
+  }
+}
+
+function obey(command: Command): boolean {
+  if (command.do === 'attach') {
+    dataplane.attach(command.index, open(command.port));
+    native.epollAdd(epoll, command.port.fd, command.index);
+    polled.set(command.index, command.port.fd);
+  } else if (command.do === 'detach') {
+    unpoll(command.index);
+    dataplane.detach(command.index);
+  }
+  Atomics.store(acknowledged, 0, command.number);
+  Atomics.notify(acknowledged, 0);
+  return command.do !== 'stop';
+}
+
+run(epoll, {
+  native,
+  dataplane,
+  inject: new FrameRing(settings.memory.inject),
+  wakeFd: settings.wakeFd,
+  commands(): boolean {
+    for (;;) {
+      const received = receiveMessageOnPort(control) as { message: Command } | undefined;
+      if (received === undefined) return true;
+      if (!obey(received.message)) return false;
+    }
+  },
+  notify(): void {
+    punted = 0;
+    native.eventSignal(settings.puntFd);
+  },
+  punted: () => punted,
+});
+control.close();

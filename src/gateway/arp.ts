@@ -1,0 +1,91 @@
+/**
+ * ARP at the gateway, RFC 826 and 5227: answers for the gateway's own address and no other (blanket proxy ARP would make
+ * every client decline its address), defends it, learns who is where, and asks.
+ */
+import { type Batch, FLOOD, GATEWAY_PORT } from '../dataplane/batch.ts';
+import type { Ip4, Mac } from '../wire/address.ts';
+import * as arp from '../wire/arp.ts';
+import { Drop } from '../wire/drop.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import type { Neighbours } from './neighbours.ts';
+
+/** RFC 5227 §2.4 (c): one announcement in this time at the most. */
+const DEFEND_INTERVAL_MS = 10_000;
+const ARP_FRAME = ethernet.ETHERNET_SIZE + arp.ARP_SIZE;
+
+export class ArpResponder {
+  readonly #ip: Ip4;
+  readonly #mac: Mac;
+  readonly #neighbours: Neighbours;
+  readonly #inSubnet: (ip: number) => boolean;
+  #defendedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(ip: Ip4, mac: Mac, neighbours: Neighbours, inSubnet: (ip: number) => boolean) {
+    this.#ip = ip;
+    this.#mac = mac;
+    this.#neighbours = neighbours;
+    this.#inSubnet = inSubnet;
+  }
+
+  /** Takes in one ARP frame. The frame itself goes on as the bridge would have it. */
+  handle(batch: Batch, row: number): Drop {
+    const { mem } = batch;
+    const l3 = batch.l3[row] as number;
+    const at = batch.offset[row] as number;
+    const reason = arp.check(mem, l3, at + (batch.length[row] as number) - l3);
+    if (reason !== Drop.None) return reason;
+    const sender = arp.senderIp(mem, l3);
+    if (sender === this.#ip) {
+      this.#defend(batch);
+      return Drop.None;
+    }
+    const hi = arp.senderMacHi(mem, l3);
+    const lo = arp.senderMacLo(mem, l3);
+    // A probe's sender is 0.0.0.0, which is nobody's.
+    if (sender !== 0 && this.#inSubnet(sender) && !ethernet.isGroup(hi)) {
+      this.#neighbours.learn(sender, hi, lo, batch.nowS);
+      this.#neighbours.release(batch, sender, hi, lo, GATEWAY_PORT);
+    }
+    if (arp.operation(mem, l3) === arp.REQUEST && arp.targetIp(mem, l3) === this.#ip)
+      this.#answer(batch, row, hi, lo, sender);
+    return Drop.None;
+  }
+
+  /** Broadcasts a request for an address of the subnet, if it has not just been asked for. */
+  ask(batch: Batch, ip: Ip4): void {
+    if (!this.#neighbours.mayAsk(ip, batch.nowS)) return;
+    this.#send(batch, FLOOD, arp.REQUEST, 0xffff, -1, 0, 0, ip);
+  }
+
+  #answer(batch: Batch, row: number, hi: number, lo: number, sender: Ip4): void {
+    this.#send(batch, batch.ingress[row] as number, arp.REPLY, hi, lo, hi, lo, sender);
+  }
+
+  /** Somebody else claims our address: say once that it is ours. */
+  #defend(batch: Batch): void {
+    if (batch.nowMs - this.#defendedMs < DEFEND_INTERVAL_MS) return;
+    this.#defendedMs = batch.nowMs;
+    this.#send(batch, FLOOD, arp.REQUEST, 0xffff, -1, 0, 0, this.#ip);
+  }
+
+  #send(
+    batch: Batch,
+    egress: number,
+    operation: number,
+    toHi: number,
+    toLo: number,
+    targetHi: number,
+    targetLo: number,
+    target: Ip4,
+  ): void {
+    const row = batch.append(ARP_FRAME, GATEWAY_PORT);
+    if (row < 0) return;
+    const at = batch.offset[row] as number;
+    const { hi, lo } = this.#mac;
+    ethernet.setHeader(batch.mem, at, toHi, toLo, hi, lo, ethernet.ETHERTYPE_ARP);
+    batch.etherType[row] = ethernet.ETHERTYPE_ARP;
+    batch.l3[row] = at + ethernet.ETHERNET_SIZE;
+    arp.emit(batch.mem, at + ethernet.ETHERNET_SIZE, operation, hi, lo, this.#ip, targetHi, targetLo, target);
+    batch.egress[row] = egress;
+  }
+}

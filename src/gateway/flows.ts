@@ -1,0 +1,386 @@
+/**
+ * The NAT's memory: mappings and flows, in typed arrays over shared memory of a size fixed at the start.
+ *
+ * A *mapping* binds a guest's endpoint (protocol, address, port) to one external port, whatever it talks to: that is what
+ * makes the NAT endpoint-independent (RFC 4787 REQ-1). A *flow* is one conversation over a mapping, with a remote
+ * endpoint, a TCP state and a time to live. A mapping lives as long as a flow of it does.
+ *
+ *   out   (protocol, inside, remote) ── hash ──► flow ──► mapping ──► external port          new: inside ── hash ──► mapping
+ *   in    (protocol, external port) ── index ──► mapping ──► inside; with the remote ── hash ──► flow
+ *
+ * An ICMP echo's identifier stands where a port stands. A flow costs 48 bytes and its share of mapping (24) and hash heads
+ * (16): 88 in all.
+ */
+import type { Ip4 } from '../wire/address.ts';
+
+const FLOW_WORDS = 12;
+/** Words of a flow. */
+const F_PROTOCOL = 0; // protocol | TCP state << 8; 0: free
+const F_INSIDE_IP = 1;
+const F_INSIDE_PORT = 2;
+const F_REMOTE_IP = 3;
+const F_REMOTE_PORT = 4;
+const F_MAPPING = 5;
+const F_EXPIRES = 6; // seconds of the monotonic clock
+const F_NEXT = 7; // hash chain, or the free list
+const F_SEEN = 8; // seconds
+const F_EXTERNAL_PORT = 9; // the mapping's, again, for readers
+
+const MAPPING_WORDS = 6;
+const M_PROTOCOL = 0; // 0: free
+const M_INSIDE_IP = 1;
+const M_INSIDE_PORT = 2;
+const M_EXTERNAL_PORT = 3;
+const M_FLOWS = 4;
+const M_NEXT = 5;
+
+const HEADER_WORDS = 16;
+const H_MAX = 0;
+const H_COUNT = 1;
+/** Protocols with ports of their own: ICMP, TCP, UDP. */
+const SPACES = 3;
+const PORTS = 65_536;
+/** Ports tried for a new mapping, from a random one on, before it is refused. */
+const PORT_TRIES = 4_096;
+const SPLIT = 1024; // RFC 4787 REQ-3: ports below and from here on keep to themselves
+
+const NONE = -1;
+const heads = (maxFlows: number): number => 1 << Math.ceil(Math.log2(maxFlows * 2));
+
+/** Memory for `maxFlows` flows. */
+export const flowMemory = (maxFlows: number): SharedArrayBuffer => {
+  const memory = new SharedArrayBuffer(
+    4 * (HEADER_WORDS + maxFlows * (FLOW_WORDS + MAPPING_WORDS) + 2 * heads(maxFlows) + SPACES * PORTS),
+  );
+  new Int32Array(memory)[H_MAX] = maxFlows;
+  return memory;
+};
+
+const space = (protocol: number): number => (protocol === 17 ? 2 : protocol === 6 ? 1 : 0) * PORTS;
+
+export class FlowTable {
+  readonly maxFlows: number;
+  readonly #header: Int32Array;
+  readonly #flows: Int32Array;
+  readonly #mappings: Int32Array;
+  readonly #flowHeads: Int32Array;
+  readonly #mappingHeads: Int32Array;
+  readonly #external: Int32Array;
+  #freeFlow = 0;
+  #freeMapping = 0;
+  #random: number;
+  #sweepAt = 0;
+
+  constructor(memory: SharedArrayBuffer, seed: number) {
+    this.#header = new Int32Array(memory, 0, HEADER_WORDS);
+    this.maxFlows = this.#header[H_MAX] as number;
+    let at = HEADER_WORDS;
+    const part = (words: number): Int32Array => {
+      const view = new Int32Array(memory, at * 4, words);
+      at += words;
+      return view;
+    };
+    this.#flows = part(this.maxFlows * FLOW_WORDS);
+    this.#mappings = part(this.maxFlows * MAPPING_WORDS);
+    this.#flowHeads = part(heads(this.maxFlows)).fill(NONE);
+    this.#mappingHeads = part(heads(this.maxFlows)).fill(NONE);
+    this.#external = part(SPACES * PORTS).fill(NONE);
+    for (let i = 0; i < this.maxFlows; i++) {
+      const next = i + 1 < this.maxFlows ? i + 1 : NONE;
+      this.#flows[i * FLOW_WORDS + F_NEXT] = next;
+      this.#mappings[i * MAPPING_WORDS + M_NEXT] = next;
+    }
+    this.#random = seed | 1;
+  }
+
+  get count(): number {
+    return this.#header[H_COUNT] as number;
+  }
+
+  externalPort = (flow: number): number => this.#flows[flow * FLOW_WORDS + F_EXTERNAL_PORT] as number;
+  insideIp = (mapping: number): Ip4 => this.#mappings[mapping * MAPPING_WORDS + M_INSIDE_IP] as Ip4;
+  insidePort = (mapping: number): number => this.#mappings[mapping * MAPPING_WORDS + M_INSIDE_PORT] as number;
+  mappingPort = (mapping: number): number =>
+    this.#mappings[mapping * MAPPING_WORDS + M_EXTERNAL_PORT] as number;
+  tcpState = (flow: number): number => (this.#flows[flow * FLOW_WORDS + F_PROTOCOL] as number) >> 8;
+
+  setTcpState(flow: number, state: number): void {
+    const at = flow * FLOW_WORDS + F_PROTOCOL;
+    this.#flows[at] = ((this.#flows[at] as number) & 0xff) | (state << 8);
+  }
+
+  /** The flow lives for `seconds` from now on. */
+  refresh(flow: number, nowS: number, seconds: number): void {
+    const at = flow * FLOW_WORDS;
+    this.#flows[at + F_EXPIRES] = nowS + seconds;
+    this.#flows[at + F_SEEN] = nowS;
+  }
+
+  /** Has the flow just been opened, without a time to live yet? */
+  isNew = (flow: number): boolean => this.#flows[flow * FLOW_WORDS + F_EXPIRES] === 0;
+
+  /** The live flow of these endpoints, or -1; one that has run out is removed on the way. */
+  find(
+    protocol: number,
+    insideIp: Ip4,
+    insidePort: number,
+    remoteIp: Ip4,
+    remotePort: number,
+    nowS: number,
+  ): number {
+    const head = this.#flowHead(protocol, insideIp, insidePort, remoteIp, remotePort);
+    const flows = this.#flows;
+    for (let flow = this.#flowHeads[head] as number; flow !== NONE; ) {
+      const at = flow * FLOW_WORDS;
+      if (
+        flows[at + F_INSIDE_IP] === insideIp &&
+        flows[at + F_REMOTE_IP] === remoteIp &&
+        flows[at + F_INSIDE_PORT] === insidePort &&
+        flows[at + F_REMOTE_PORT] === remotePort &&
+        ((flows[at + F_PROTOCOL] as number) & 0xff) === protocol
+      ) {
+        if ((flows[at + F_EXPIRES] as number) > nowS) return flow;
+        this.remove(flow);
+        return NONE;
+      }
+      flow = flows[at + F_NEXT] as number;
+    }
+    return NONE;
+  }
+
+  /** The mapping behind an external port, or -1. Its flows may have run out: then it is gone at their next sweep. */
+  mappingAt(protocol: number, externalPort: number): number {
+    return this.#external[space(protocol) + externalPort] as number;
+  }
+
+  /** The mapping of a guest's endpoint, or -1. */
+  mappingOf(protocol: number, insideIp: Ip4, insidePort: number): number {
+    const mappings = this.#mappings;
+    let mapping = this.#mappingHeads[this.#mappingHead(protocol, insideIp, insidePort)] as number;
+    for (; mapping !== NONE; mapping = mappings[mapping * MAPPING_WORDS + M_NEXT] as number) {
+      const at = mapping * MAPPING_WORDS;
+      if (
+        mappings[at + M_INSIDE_IP] === insideIp &&
+        mappings[at + M_INSIDE_PORT] === insidePort &&
+        mappings[at + M_PROTOCOL] === protocol
+      )
+        return mapping;
+    }
+    return NONE;
+  }
+
+  /** Has any conversation of the mapping been with this remote address? (address-dependent filtering) */
+  hasRemote(mapping: number, remoteIp: Ip4, nowS: number): boolean {
+    for (let flow = 0; flow < this.maxFlows; flow++) {
+      const at = flow * FLOW_WORDS;
+      if (
+        this.#flows[at + F_PROTOCOL] !== 0 &&
+        this.#flows[at + F_MAPPING] === mapping &&
+        this.#flows[at + F_REMOTE_IP] === remoteIp &&
+        (this.#flows[at + F_EXPIRES] as number) > nowS
+      )
+        return true;
+    }
+    return false;
+  }
+
+  /** A new mapping with the guest's own port if that is free outside, else another of its range; -1: none is free. */
+  map(protocol: number, insideIp: Ip4, insidePort: number): number {
+    const mapping = this.#freeMapping;
+    const external = this.#freePort(protocol, insidePort);
+    if (mapping === NONE || external === NONE) return NONE;
+    const at = mapping * MAPPING_WORDS;
+    const head = this.#mappingHead(protocol, insideIp, insidePort);
+    this.#freeMapping = this.#mappings[at + M_NEXT] as number;
+    this.#mappings[at + M_PROTOCOL] = protocol;
+    this.#mappings[at + M_INSIDE_IP] = insideIp;
+    this.#mappings[at + M_INSIDE_PORT] = insidePort;
+    this.#mappings[at + M_EXTERNAL_PORT] = external;
+    this.#mappings[at + M_FLOWS] = 0;
+    this.#mappings[at + M_NEXT] = this.#mappingHeads[head] as number;
+    this.#mappingHeads[head] = mapping;
+    this.#external[space(protocol) + external] = mapping;
+    return mapping;
+  }
+
+  get full(): boolean {
+    return this.#freeFlow === NONE;
+  }
+
+  /** A new flow over a mapping; the caller has seen that the table is not full. */
+  open(mapping: number, remoteIp: Ip4, remotePort: number): number {
+    const flow = this.#freeFlow;
+    const flows = this.#flows;
+    const at = flow * FLOW_WORDS;
+    const from = mapping * MAPPING_WORDS;
+    const protocol = this.#mappings[from + M_PROTOCOL] as number;
+    this.#freeFlow = flows[at + F_NEXT] as number;
+    flows[at + F_INSIDE_IP] = this.#mappings[from + M_INSIDE_IP] as number;
+    flows[at + F_INSIDE_PORT] = this.#mappings[from + M_INSIDE_PORT] as number;
+    flows[at + F_REMOTE_IP] = remoteIp;
+    flows[at + F_REMOTE_PORT] = remotePort;
+    flows[at + F_MAPPING] = mapping;
+    flows[at + F_EXPIRES] = 0;
+    flows[at + F_EXTERNAL_PORT] = this.#mappings[from + M_EXTERNAL_PORT] as number;
+    const head = this.#headOf(at, protocol);
+    flows[at + F_NEXT] = this.#flowHeads[head] as number;
+    flows[at + F_PROTOCOL] = protocol;
+    this.#flowHeads[head] = flow;
+    this.#mappings[from + M_FLOWS] = (this.#mappings[from + M_FLOWS] as number) + 1;
+    this.#header[H_COUNT] = this.count + 1;
+    return flow;
+  }
+
+  /** Ends a flow, and its mapping with the last one. */
+  remove(flow: number): void {
+    const flows = this.#flows;
+    const at = flow * FLOW_WORDS;
+    const head = this.#headOf(at, (flows[at + F_PROTOCOL] as number) & 0xff);
+    unlink(this.#flowHeads, head, flows, FLOW_WORDS, F_NEXT, flow);
+    flows[at + F_PROTOCOL] = 0;
+    flows[at + F_NEXT] = this.#freeFlow;
+    this.#freeFlow = flow;
+    this.#header[H_COUNT] = this.count - 1;
+    const mapping = flows[at + F_MAPPING] as number;
+    const count = mapping * MAPPING_WORDS + M_FLOWS;
+    this.#mappings[count] = (this.#mappings[count] as number) - 1;
+    if (this.#mappings[count] === 0) this.unmap(mapping);
+  }
+
+  /** Gives a mapping without flows back. */
+  unmap(mapping: number): void {
+    const mappings = this.#mappings;
+    const at = mapping * MAPPING_WORDS;
+    const protocol = mappings[at + M_PROTOCOL] as number;
+    const head = this.#mappingHead(
+      protocol,
+      mappings[at + M_INSIDE_IP] as number,
+      mappings[at + M_INSIDE_PORT] as number,
+    );
+    unlink(this.#mappingHeads, head, mappings, MAPPING_WORDS, M_NEXT, mapping);
+    this.#external[space(protocol) + (mappings[at + M_EXTERNAL_PORT] as number)] = NONE;
+    mappings[at + M_PROTOCOL] = 0;
+    mappings[at + M_NEXT] = this.#freeMapping;
+    this.#freeMapping = mapping;
+  }
+
+  /** Removes flows that have run out, a hundredth of the table at each call: the whole of it in 10 s of ticks. */
+  sweep(nowS: number): void {
+    for (let steps = Math.ceil(this.maxFlows / 100); steps > 0; steps--) {
+      const at = this.#sweepAt * FLOW_WORDS;
+      if (this.#flows[at + F_PROTOCOL] !== 0 && (this.#flows[at + F_EXPIRES] as number) <= nowS)
+        this.remove(this.#sweepAt);
+      this.#sweepAt = this.#sweepAt + 1 === this.maxFlows ? 0 : this.#sweepAt + 1;
+    }
+  }
+
+  #freePort(protocol: number, wanted: number): number {
+    const base = space(protocol);
+    if (wanted !== 0 && this.#external[base + wanted] === NONE) return wanted;
+    const low = wanted < SPLIT && wanted !== 0 ? 1 : SPLIT;
+    const size = low === 1 ? SPLIT - 1 : PORTS - SPLIT;
+    let port = low + (this.#next() % size);
+    for (let tries = Math.min(size, PORT_TRIES); tries > 0; tries--) {
+      if (this.#external[base + port] === NONE) return port;
+      port = port + 1 === low + size ? low : port + 1;
+    }
+    return NONE;
+  }
+
+  /** Xorshift: ports must not be guessable by their neighbours', and never need a system call. 0 … 2^31 - 1. */
+  #next(): number {
+    let x = this.#random;
+    x ^= x << 13;
+    x ^= x >>> 17;
+    x ^= x << 5;
+    this.#random = x;
+    return x & 0x7fffffff;
+  }
+
+  #headOf(at: number, protocol: number): number {
+    const flows = this.#flows;
+    return this.#flowHead(
+      protocol,
+      flows[at + F_INSIDE_IP] as number,
+      flows[at + F_INSIDE_PORT] as number,
+      flows[at + F_REMOTE_IP] as number,
+      flows[at + F_REMOTE_PORT] as number,
+    );
+  }
+
+  #flowHead(
+    protocol: number,
+    insideIp: number,
+    insidePort: number,
+    remoteIp: number,
+    remotePort: number,
+  ): number {
+    const hash = mix(insideIp, (insidePort << 16) | remotePort) ^ mix(remoteIp, protocol);
+    return mix(hash, 0) & (this.#flowHeads.length - 1);
+  }
+
+  #mappingHead(protocol: number, insideIp: number, insidePort: number): number {
+    return mix(insideIp, (insidePort << 8) | protocol) & (this.#mappingHeads.length - 1);
+  }
+}
+
+function mix(a: number, b: number): number {
+  let hash = Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b);
+  hash ^= hash >>> 15;
+  hash = Math.imul(hash, 0x2c1b3c6d);
+  return hash ^ (hash >>> 13);
+}
+
+function unlink(
+  headsOf: Int32Array,
+  head: number,
+  table: Int32Array,
+  words: number,
+  next: number,
+  entry: number,
+): void {
+  let before = NONE;
+  let at = headsOf[head] as number;
+  while (at !== entry) {
+    before = at;
+    at = table[at * words + next] as number;
+  }
+  const behind = table[entry * words + next] as number;
+  if (before === NONE) headsOf[head] = behind;
+  else table[before * words + next] = behind;
+}
+
+export interface Flow {
+  readonly protocol: number;
+  readonly insideIp: number;
+  readonly insidePort: number;
+  readonly externalPort: number;
+  readonly remoteIp: number;
+  readonly remotePort: number;
+  readonly tcpState: number;
+  readonly expiresS: number;
+  readonly seenS: number;
+}
+
+/** All flows that are alive at `nowS`, for people. */
+export function listFlows(memory: SharedArrayBuffer, nowS: number): Flow[] {
+  const words = new Int32Array(memory);
+  const found: Flow[] = [];
+  for (let i = 0; i < (words[H_MAX] as number); i++) {
+    const flow = words.subarray(HEADER_WORDS + i * FLOW_WORDS, HEADER_WORDS + (i + 1) * FLOW_WORDS);
+    const protocol = flow[F_PROTOCOL] as number;
+    if (protocol === 0 || (flow[F_EXPIRES] as number) <= nowS) continue;
+    found.push({
+      protocol: protocol & 0xff,
+      insideIp: flow[F_INSIDE_IP] as number,
+      insidePort: flow[F_INSIDE_PORT] as number,
+      externalPort: flow[F_EXTERNAL_PORT] as number,
+      remoteIp: flow[F_REMOTE_IP] as number,
+      remotePort: flow[F_REMOTE_PORT] as number,
+      tcpState: protocol >> 8,
+      expiresS: flow[F_EXPIRES] as number,
+      seenS: flow[F_SEEN] as number,
+    });
+  }
+  return found;
+}

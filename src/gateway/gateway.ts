@@ -1,0 +1,238 @@
+/**
+ * The gateway stage: the router on the subnet's first address. What a packet's way is:
+ *
+ *   from a guest      to the gateway's address    DHCP → control plane │ echo → answered here │ else → the host, by the uplink
+ *                     to another guest's          routed back (a guest with a narrower mask), time to live counted
+ *                     to anywhere else            NAT → uplink
+ *   from the uplink   to a guest's address        its neighbour entry; ARP if there is none, and the packet waits
+ *                     to the NAT address          NAT back → its neighbour entry
+ *
+ * The time to live is not counted between guests and the uplink: the host's own stack routes those packets and counts
+ * them, so guests see one hop, the gateway's address, as with a bridge.
+ */
+import type { NatFiltering } from '../config.ts';
+import { type Batch, CONSUMED, FLOOD, GATEWAY_PORT, UNDECIDED } from '../dataplane/batch.ts';
+import type { GatewayStage } from '../dataplane/dataplane.ts';
+import type { Punt } from '../dataplane/punt.ts';
+import type { Ip4, Mac } from '../wire/address.ts';
+import { Drop } from '../wire/drop.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import * as icmp from '../wire/icmp.ts';
+import * as ip4 from '../wire/ipv4.ts';
+import * as udp from '../wire/udp.ts';
+import { ArpResponder } from './arp.ts';
+import { IcmpSender } from './icmp.ts';
+import { Nat } from './nat.ts';
+import { Neighbours } from './neighbours.ts';
+
+const DHCP_SERVER_PORT = 67;
+const ALL_ONES = -1 as Ip4;
+
+export interface GatewayOptions {
+  readonly network: Ip4;
+  readonly mask: Ip4;
+  readonly broadcast: Ip4;
+  readonly gatewayIp: Ip4;
+  readonly gatewayMac: Mac;
+  /** The host, as the uplink's port shows it. */
+  readonly uplinkMac: Mac;
+  /** The uplink's port index, -1: an isolated network. */
+  readonly uplink: number;
+  readonly natAddress: Ip4;
+  readonly natFiltering: NatFiltering;
+  /** Are DHCP messages for the control plane? */
+  readonly dhcp: boolean;
+  readonly punt: Punt;
+  readonly seed: number;
+  readonly flowMemory: SharedArrayBuffer;
+}
+
+export class Gateway implements GatewayStage {
+  readonly name = 'gateway';
+  readonly #o: GatewayOptions;
+  readonly #neighbours: Neighbours;
+  readonly #arp: ArpResponder;
+  readonly #icmp: IcmpSender;
+  readonly #nat: Nat;
+
+  constructor(options: GatewayOptions) {
+    this.#o = options;
+    this.#neighbours = new Neighbours(options.mask);
+    this.#arp = new ArpResponder(options.gatewayIp, options.gatewayMac, this.#neighbours, ip =>
+      this.#isLocal(ip),
+    );
+    this.#icmp = new IcmpSender(options.gatewayIp, options.gatewayMac);
+    this.#nat = new Nat({
+      address: options.natAddress,
+      filtering: options.natFiltering,
+      memory: options.flowMemory,
+      seed: options.seed,
+    });
+  }
+
+  tick(nowMs: number): void {
+    const nowS = Math.floor(nowMs / 1000);
+    this.#neighbours.tick(nowS);
+    this.#nat.tick(nowS);
+  }
+
+  run(batch: Batch): void {
+    const received = batch.count; // what is appended meanwhile is ours
+    const { hi, lo } = this.#o.gatewayMac;
+    for (let row = 0; row < received; row++) {
+      if (batch.drop[row] !== Drop.None) continue;
+      const at = batch.offset[row] as number;
+      const toHi = ethernet.destinationHi(batch.mem, at);
+      const mine = toHi === hi && ethernet.destinationLo(batch.mem, at) === lo;
+      if (!mine && !ethernet.isGroup(toHi)) continue;
+      const reason = this.#handle(batch, row, mine);
+      if (reason !== Drop.None) batch.drop[row] = reason;
+    }
+  }
+
+  /** A frame for the gateway (mine) or for all. */
+  #handle(batch: Batch, row: number, mine: boolean): Drop {
+    const untagged = batch.l3[row] === (batch.offset[row] as number) + ethernet.ETHERNET_SIZE;
+    const type = untagged ? (batch.etherType[row] as number) : 0;
+    if (type === ethernet.ETHERTYPE_ARP && batch.ingress[row] !== this.#o.uplink) {
+      if (mine) batch.egress[row] = CONSUMED;
+      return this.#arp.handle(batch, row);
+    }
+    if (type !== ethernet.ETHERTYPE_IP4) return mine ? Drop.NotForwarded : Drop.None;
+    if (mine) return this.#packet(batch, row);
+    return this.#isDhcp(batch, row) ? this.#punt(batch, row) : Drop.None;
+  }
+
+  #packet(batch: Batch, row: number): Drop {
+    const { mem } = batch;
+    const l3 = batch.l3[row] as number;
+    const reason = ip4.check(mem, l3, (batch.offset[row] as number) + (batch.length[row] as number) - l3);
+    if (reason !== Drop.None) return reason;
+    return batch.ingress[row] === this.#o.uplink ? this.#fromUplink(batch, row) : this.#fromGuest(batch, row);
+  }
+
+  #fromGuest(batch: Batch, row: number): Drop {
+    const { mem } = batch;
+    const { gatewayIp, broadcast, network, natAddress } = this.#o;
+    const l3 = batch.l3[row] as number;
+    if (this.#isDhcp(batch, row)) return this.#punt(batch, row);
+    const source = ip4.source(mem, l3);
+    if (!this.#isLocal(source) || source === gatewayIp || source === broadcast || source === network)
+      return Drop.Ip4BadSource;
+    if (source === natAddress) return Drop.Ip4BadSource;
+    const to = ip4.destination(mem, l3);
+    if (to === gatewayIp) return this.#toHost(batch, row, l3);
+    if (to === natAddress) return Drop.NatUnsupported;
+    if (to === broadcast || to === network || to === ALL_ONES || isMulticast(to))
+      return Drop.Ip4BadDestination;
+    if (this.#isLocal(to)) return this.#toGuestByGateway(batch, row, l3, to);
+    return this.#outside(batch, row);
+  }
+
+  #toHost(batch: Batch, row: number, l3: number): Drop {
+    const { mem } = batch;
+    if (ip4.protocol(mem, l3) === ip4.ICMP && !ip4.isFragment(mem, l3)) {
+      const l4 = l3 + ip4.headerLength(mem, l3);
+      const bytes = l3 + ip4.totalLength(mem, l3) - l4;
+      if (bytes >= icmp.ICMP_SIZE && icmp.type(mem, l4) === icmp.ECHO_REQUEST)
+        return this.#icmp.echo(batch, row, l4);
+    }
+    return this.#up(batch, row);
+  }
+
+  /** Two guests of one subnet should not need us; those that do are routed. */
+  #toGuestByGateway(batch: Batch, row: number, l3: number, to: Ip4): Drop {
+    if (ip4.ttl(batch.mem, l3) <= 1) {
+      this.#icmp.error(batch, row, icmp.TIME_EXCEEDED, 0);
+      return Drop.Ip4TtlExceeded;
+    }
+    ip4.decrementTtl(batch.mem, l3);
+    return this.#toNeighbour(batch, row, to);
+  }
+
+  #outside(batch: Batch, row: number): Drop {
+    if (this.#o.uplink < 0) {
+      this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.NET_UNREACHABLE);
+      return Drop.Ip4NoRoute;
+    }
+    const reason = this.#nat.outbound(batch, row);
+    if (reason === Drop.None) return this.#up(batch, row);
+    if (reason === Drop.NatTableFull || reason === Drop.NatNoPort)
+      this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.PROHIBITED);
+    return reason;
+  }
+
+  #fromUplink(batch: Batch, row: number): Drop {
+    const l3 = batch.l3[row] as number;
+    const { broadcast, natAddress } = this.#o;
+    if (ip4.destination(batch.mem, l3) === natAddress) {
+      const reason = this.#nat.inbound(batch, row);
+      if (reason !== Drop.None) return reason;
+    }
+    const to = ip4.destination(batch.mem, l3);
+    if (to === broadcast || to === ALL_ONES) {
+      this.#address(batch, row, 0xffff, -1);
+      batch.egress[row] = FLOOD;
+      return Drop.None;
+    }
+    return this.#isLocal(to) && to !== natAddress ? this.#toNeighbour(batch, row, to) : Drop.NotForwarded;
+  }
+
+  /** To the host's stack, which takes it in or routes it on. */
+  #up(batch: Batch, row: number): Drop {
+    if (this.#o.uplink < 0) return Drop.Ip4NoRoute;
+    this.#address(batch, row, this.#o.uplinkMac.hi, this.#o.uplinkMac.lo);
+    batch.egress[row] = this.#o.uplink;
+    return Drop.None;
+  }
+
+  /** To a guest whose MAC is known; else it waits while the gateway asks. */
+  #toNeighbour(batch: Batch, row: number, to: Ip4): Drop {
+    const entry = this.#neighbours.find(to, batch.nowS);
+    if (entry >= 0) {
+      this.#address(batch, row, this.#neighbours.hi(entry), this.#neighbours.lo(entry));
+      // The guest may sit behind the very port that the packet came from: that is a way, not a loop.
+      batch.ingress[row] = GATEWAY_PORT;
+      batch.egress[row] = UNDECIDED;
+      return Drop.None;
+    }
+    this.#address(batch, row, 0, 0);
+    const held = this.#neighbours.hold(batch, row, to);
+    this.#arp.ask(batch, to);
+    if (!held) return Drop.NeighbourUnresolved;
+    batch.egress[row] = CONSUMED;
+    return Drop.None;
+  }
+
+  #address(batch: Batch, row: number, toHi: number, toLo: number): void {
+    const { hi, lo } = this.#o.gatewayMac;
+    ethernet.setHeader(batch.mem, batch.offset[row] as number, toHi, toLo, hi, lo, ethernet.ETHERTYPE_IP4);
+  }
+
+  #punt(batch: Batch, row: number): Drop {
+    if (!this.#o.punt.punt(batch, row)) return Drop.PuntFull;
+    batch.egress[row] = CONSUMED;
+    return Drop.None;
+  }
+
+  /** A whole DHCP message from a guest to the server: broadcast, or to the gateway's address. */
+  #isDhcp(batch: Batch, row: number): boolean {
+    if (!this.#o.dhcp || batch.ingress[row] === this.#o.uplink) return false;
+    const { mem } = batch;
+    const l3 = batch.l3[row] as number;
+    const bytes = (batch.offset[row] as number) + (batch.length[row] as number) - l3;
+    if (ip4.check(mem, l3, bytes) !== Drop.None) return false;
+    if (ip4.protocol(mem, l3) !== ip4.UDP || ip4.isFragment(mem, l3)) return false;
+    const to = ip4.destination(mem, l3);
+    if (to !== ALL_ONES && to !== this.#o.gatewayIp && to !== this.#o.broadcast) return false;
+    const l4 = l3 + ip4.headerLength(mem, l3);
+    if (udp.check(mem, l4, l3 + ip4.totalLength(mem, l3) - l4) !== Drop.None) return false;
+    return udp.destinationPort(mem, l4) === DHCP_SERVER_PORT;
+  }
+
+  #isLocal(ip: number): boolean {
+    return (ip & this.#o.mask) === this.#o.network;
+  }
+}
+
+const isMulticast = (ip: number): boolean => ip >> 28 === -2;

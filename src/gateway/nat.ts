@@ -1,0 +1,265 @@
+/**
+ * The NAT: guests' packets leave with the NAT address and an external port, the answers come back. RFC 4787 (UDP), 5382
+ * (TCP), 5508 (ICMP), 7857. Packets are changed where they stand, headers whole; both directions see checked packets.
+ *
+ * A checksum that the sender left unfinished holds the pseudo-header's sum, so only the address counts in it; in a
+ * finished one, address and port do.
+ */
+import type { NatFiltering } from '../config.ts';
+import type { Batch } from '../dataplane/batch.ts';
+import type { Ip4 } from '../wire/address.ts';
+import * as sums from '../wire/checksum.ts';
+import { Drop } from '../wire/drop.ts';
+import * as icmp from '../wire/icmp.ts';
+import * as ip4 from '../wire/ipv4.ts';
+import * as tcp from '../wire/tcp.ts';
+import * as udp from '../wire/udp.ts';
+import { VNET_NEEDS_CSUM, vnetFlags } from '../wire/vnet.ts';
+import { FlowTable } from './flows.ts';
+import * as tcpState from './tcpstate.ts';
+
+const UDP_S = 300;
+const ICMP_S = 60;
+
+export interface NatOptions {
+  readonly address: Ip4;
+  readonly filtering: NatFiltering;
+  readonly memory: SharedArrayBuffer;
+  readonly seed: number;
+}
+
+export class Nat {
+  readonly #flows: FlowTable;
+  readonly #address: Ip4;
+  readonly #filtering: NatFiltering;
+
+  constructor(options: NatOptions) {
+    this.#flows = new FlowTable(options.memory, options.seed);
+    this.#address = options.address;
+    this.#filtering = options.filtering;
+  }
+
+  tick(nowS: number): void {
+    this.#flows.sweep(nowS);
+  }
+
+  /** A guest's packet on its way out: its source becomes the NAT's. */
+  outbound(batch: Batch, row: number): Drop {
+    const { mem } = batch;
+    const l3 = batch.l3[row] as number;
+    if (ip4.isFragment(mem, l3)) return Drop.Ip4Fragment;
+    const protocol = ip4.protocol(mem, l3);
+    const l4 = l3 + ip4.headerLength(mem, l3);
+    const reason = checkTransport(batch, row, l3, l4, protocol);
+    if (reason !== Drop.None) return reason;
+    if (protocol === ip4.ICMP && icmp.type(mem, l4) !== icmp.ECHO_REQUEST)
+      return this.#errorOut(batch, l3, l4);
+    const insideIp = ip4.source(mem, l3);
+    const insidePort = protocol === ip4.ICMP ? icmp.echoId(mem, l4) : udp.sourcePort(mem, l4);
+    const remoteIp = ip4.destination(mem, l3);
+    const remotePort = protocol === ip4.ICMP ? 0 : udp.destinationPort(mem, l4);
+    const flow = this.#flowOut(protocol, insideIp, insidePort, remoteIp, remotePort, batch.nowS);
+    if (flow < 0) return this.#flows.full ? Drop.NatTableFull : Drop.NatNoPort;
+    this.#refresh(flow, protocol, mem, l4, batch.nowS, true);
+    rewrite(batch, row, l3, l4, protocol, this.#address, this.#flows.externalPort(flow), true);
+    return Drop.None;
+  }
+
+  /** A packet to the NAT address from outside: its destination becomes the guest's. */
+  inbound(batch: Batch, row: number): Drop {
+    const { mem, nowS } = batch;
+    const l3 = batch.l3[row] as number;
+    if (ip4.isFragment(mem, l3)) return Drop.Ip4Fragment;
+    const protocol = ip4.protocol(mem, l3);
+    const l4 = l3 + ip4.headerLength(mem, l3);
+    const reason = checkTransport(batch, row, l3, l4, protocol);
+    if (reason !== Drop.None) return reason;
+    if (protocol === ip4.ICMP && icmp.type(mem, l4) !== icmp.ECHO_REPLY) return this.#errorIn(batch, l3, l4);
+    const externalPort = protocol === ip4.ICMP ? icmp.echoId(mem, l4) : udp.destinationPort(mem, l4);
+    const mapping = this.#flows.mappingAt(protocol, externalPort);
+    if (mapping < 0) return Drop.NatNoMapping;
+    const remoteIp = ip4.source(mem, l3);
+    const remotePort = protocol === ip4.ICMP ? 0 : udp.sourcePort(mem, l4);
+    const insideIp = this.#flows.insideIp(mapping);
+    const insidePort = this.#flows.insidePort(mapping);
+    let flow = this.#flows.find(protocol, insideIp, insidePort, remoteIp, remotePort, nowS);
+    if (flow < 0) {
+      // The look-up may just have ended the mapping's last flow, and with it the mapping.
+      if (this.#flows.mappingAt(protocol, externalPort) !== mapping) return Drop.NatNoMapping;
+      if (!this.#admits(mapping, protocol, remoteIp, nowS)) return Drop.NatFiltered;
+      if (this.#flows.full) return Drop.NatTableFull;
+      flow = this.#flows.open(mapping, remoteIp, remotePort);
+    }
+    this.#refresh(flow, protocol, mem, l4, nowS, false);
+    rewrite(batch, row, l3, l4, protocol, insideIp, insidePort, false);
+    return Drop.None;
+  }
+
+  #flowOut(
+    protocol: number,
+    insideIp: Ip4,
+    insidePort: number,
+    remoteIp: Ip4,
+    remotePort: number,
+    nowS: number,
+  ): number {
+    const flows = this.#flows;
+    const flow = flows.find(protocol, insideIp, insidePort, remoteIp, remotePort, nowS);
+    if (flow >= 0) return flow;
+    if (flows.full) return -1;
+    let mapping = flows.mappingOf(protocol, insideIp, insidePort);
+    if (mapping < 0) mapping = flows.map(protocol, insideIp, insidePort);
+    return mapping < 0 ? -1 : flows.open(mapping, remoteIp, remotePort);
+  }
+
+  /** May a remote endpoint that the guest has not spoken to send to the mapping? RFC 4787 §5. */
+  #admits(mapping: number, protocol: number, remoteIp: Ip4, nowS: number): boolean {
+    if (protocol === ip4.ICMP) return false;
+    if (this.#filtering === 'endpoint') return true;
+    return this.#filtering === 'address' && this.#flows.hasRemote(mapping, remoteIp, nowS);
+  }
+
+  /** UDP and echoes live on by what the guest sends (RFC 4787 REQ-6), TCP by segments of both, an RST apart. */
+  #refresh(flow: number, protocol: number, mem: DataView, l4: number, nowS: number, outbound: boolean): void {
+    if (protocol === ip4.TCP) {
+      const before = this.#flows.tcpState(flow);
+      const state = tcpState.after(before, tcp.flags(mem, l4), outbound);
+      if (state !== before) this.#flows.setTcpState(flow, state);
+      if (outbound || (tcp.flags(mem, l4) & tcp.RST) === 0)
+        this.#flows.refresh(flow, nowS, tcpState.timeoutS(state));
+    } else if (outbound || protocol === ip4.ICMP) {
+      this.#flows.refresh(flow, nowS, protocol === ip4.UDP ? UDP_S : ICMP_S);
+    } else if (this.#flows.isNew(flow)) {
+      this.#flows.refresh(flow, nowS, UDP_S);
+    }
+  }
+
+  /** An ICMP error from outside about a packet that the NAT sent: the packet in it is turned back too. RFC 5508 REQ-4. */
+  #errorIn(batch: Batch, l3: number, l4: number): Drop {
+    const { mem } = batch;
+    if (!icmp.isError(mem, l4)) return Drop.NatUnsupported;
+    const inner = l4 + icmp.ICMP_SIZE;
+    const quoted = l3 + ip4.totalLength(mem, l3) - inner;
+    if (!quotes(mem, inner, quoted) || ip4.source(mem, inner) !== this.#address) return Drop.NatNoMapping;
+    const protocol = ip4.protocol(mem, inner);
+    const inside4 = inner + ip4.headerLength(mem, inner);
+    const port = protocol === ip4.ICMP ? icmp.echoId(mem, inside4) : udp.sourcePort(mem, inside4);
+    const mapping = this.#flows.mappingAt(protocol, port);
+    if (mapping < 0) return Drop.NatNoMapping;
+    const guest = this.#flows.insideIp(mapping);
+    rewriteQuoted(mem, inner, inside4, quoted, guest, this.#flows.insidePort(mapping), true);
+    ip4.setDestination(mem, l3, guest);
+    sumIcmp(mem, l3, l4);
+    return Drop.None;
+  }
+
+  /** A guest's ICMP error about a packet that came in through the NAT: outside it must quote what was sent there. */
+  #errorOut(batch: Batch, l3: number, l4: number): Drop {
+    const { mem } = batch;
+    if (!icmp.isError(mem, l4)) return Drop.NatUnsupported;
+    const inner = l4 + icmp.ICMP_SIZE;
+    const quoted = l3 + ip4.totalLength(mem, l3) - inner;
+    if (!quotes(mem, inner, quoted) || ip4.destination(mem, inner) !== ip4.source(mem, l3))
+      return Drop.NatNoMapping;
+    const protocol = ip4.protocol(mem, inner);
+    const inside4 = inner + ip4.headerLength(mem, inner);
+    const port = protocol === ip4.ICMP ? icmp.echoId(mem, inside4) : udp.destinationPort(mem, inside4);
+    const mapping = this.#flows.mappingOf(protocol, ip4.destination(mem, inner), port);
+    if (mapping < 0) return Drop.NatNoMapping;
+    rewriteQuoted(mem, inner, inside4, quoted, this.#address, this.#flows.mappingPort(mapping), false);
+    ip4.setSource(mem, l3, this.#address);
+    sumIcmp(mem, l3, l4);
+    return Drop.None;
+  }
+}
+
+/** Is the transport's header whole? After Drop.None the ports may be read. */
+function checkTransport(batch: Batch, row: number, l3: number, l4: number, protocol: number): Drop {
+  const { mem } = batch;
+  const bytes = l3 + ip4.totalLength(mem, l3) - l4;
+  if (protocol === ip4.TCP) return tcp.check(mem, l4, bytes);
+  if (protocol === ip4.UDP) {
+    // A datagram that the kernel segments for the sender carries the length of the whole, which fits 16 bits too.
+    return udp.check(mem, l4, bytes);
+  }
+  if (protocol !== ip4.ICMP) return Drop.NatUnsupported;
+  if (bytes < icmp.ICMP_SIZE) return Drop.IcmpTruncated;
+  if (vnetFlags(mem, batch.offset[row] as number) & VNET_NEEDS_CSUM) return Drop.None;
+  return icmp.check(mem, l4, bytes);
+}
+
+/** Replaces source (outbound) or destination address and port, with all checksums that cover them. */
+function rewrite(
+  batch: Batch,
+  row: number,
+  l3: number,
+  l4: number,
+  protocol: number,
+  ip: Ip4,
+  port: number,
+  source: boolean,
+): void {
+  const { mem } = batch;
+  const before = source ? ip4.source(mem, l3) : ip4.destination(mem, l3);
+  if (source) ip4.setSource(mem, l3, ip);
+  else ip4.setDestination(mem, l3, ip);
+  if (protocol === ip4.ICMP) {
+    const field = l4 + icmp.ICMP_CHECKSUM;
+    mem.setUint16(field, sums.adjusted(mem.getUint16(field), icmp.echoId(mem, l4), port));
+    mem.setUint16(l4 + icmp.ECHO_ID, port);
+    return;
+  }
+  const portAt = source ? l4 : l4 + 2;
+  const field = l4 + (protocol === ip4.TCP ? tcp.TCP_CHECKSUM : udp.UDP_CHECKSUM);
+  const sum = mem.getUint16(field);
+  if (vnetFlags(mem, batch.offset[row] as number) & VNET_NEEDS_CSUM) {
+    mem.setUint16(field, sums.adjustedUnfinished32(sum, before, ip));
+  } else if (protocol === ip4.TCP || sum !== 0) {
+    const after = sums.adjusted(sums.adjusted32(sum, before, ip), mem.getUint16(portAt), port);
+    // RFC 768: a UDP sum of zero would say that there is none.
+    mem.setUint16(field, after === 0 && protocol === ip4.UDP ? 0xffff : after);
+  }
+  mem.setUint16(portAt, port);
+}
+
+/** Does an ICMP error quote enough: an IPv4 header that is right, and eight bytes behind it, of a first fragment? */
+function quotes(mem: DataView, at: number, bytes: number): boolean {
+  if (bytes < ip4.MIN_SIZE + 8 || ip4.version(mem, at) !== 4) return false;
+  const header = ip4.headerLength(mem, at);
+  if (header < ip4.MIN_SIZE || header + 8 > bytes || !sums.valid(mem, at, header)) return false;
+  const protocol = ip4.protocol(mem, at);
+  if (ip4.fragmentOffset(mem, at) !== 0) return false;
+  return protocol === ip4.UDP || protocol === ip4.TCP || protocol === ip4.ICMP;
+}
+
+/** The same as `rewrite` in a quoted packet, of whose transport header there may be only eight bytes. */
+function rewriteQuoted(
+  mem: DataView,
+  l3: number,
+  l4: number,
+  quoted: number,
+  ip: Ip4,
+  port: number,
+  source: boolean,
+): void {
+  const protocol = ip4.protocol(mem, l3);
+  const before = source ? ip4.source(mem, l3) : ip4.destination(mem, l3);
+  if (source) ip4.setSource(mem, l3, ip);
+  else ip4.setDestination(mem, l3, ip);
+  const portAt = protocol === ip4.ICMP ? l4 + icmp.ECHO_ID : source ? l4 : l4 + 2;
+  const offset =
+    protocol === ip4.TCP ? tcp.TCP_CHECKSUM : protocol === ip4.UDP ? udp.UDP_CHECKSUM : icmp.ICMP_CHECKSUM;
+  if (l4 + offset + 2 <= l3 + quoted) {
+    const sum = mem.getUint16(l4 + offset);
+    const ported = sums.adjusted(sum, mem.getUint16(portAt), port);
+    if (protocol === ip4.ICMP) mem.setUint16(l4 + offset, ported);
+    else if (protocol === ip4.TCP || sum !== 0)
+      mem.setUint16(l4 + offset, sums.adjusted32(ported, before, ip));
+  }
+  mem.setUint16(portAt, port);
+}
+
+function sumIcmp(mem: DataView, l3: number, l4: number): void {
+  mem.setUint16(l4 + icmp.ICMP_CHECKSUM, 0);
+  mem.setUint16(l4 + icmp.ICMP_CHECKSUM, sums.checksum(mem, l4, l3 + ip4.totalLength(mem, l3) - l4));
+}

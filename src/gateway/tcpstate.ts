@@ -1,0 +1,44 @@
+/**
+ * How far a TCP connection has come, as far as a NAT must know: RFC 5382 §5 and RFC 7857 §2. A state is a set of what has
+ * been seen; how long a flow may stay silent follows from it.
+ */
+import { ACK, FIN, RST, SYN } from '../wire/tcp.ts';
+
+const SYN_OUT = 1;
+const SYN_IN = 2;
+const ACK_OUT = 4;
+const ACK_IN = 8;
+const FIN_OUT = 16;
+const FIN_IN = 32;
+const RESET = 64;
+const ESTABLISHED = SYN_OUT | SYN_IN | ACK_OUT | ACK_IN;
+
+/** RFC 5382 REQ-5: 2 h 4 min, and 4 min for connections that are being opened or closed. */
+const ESTABLISHED_S = 7_440;
+const TRANSITORY_S = 240;
+
+/** The state after a segment with these flags. A SYN after an end begins again (RFC 7857 §2.2). */
+export function after(state: number, flags: number, outbound: boolean): number {
+  if (flags & RST) return state | RESET;
+  if (flags & SYN) {
+    const ended = (state & RESET) !== 0 || (state & (FIN_OUT | FIN_IN)) === (FIN_OUT | FIN_IN);
+    state = (ended ? 0 : state) | (outbound ? SYN_OUT : SYN_IN);
+  }
+  if (flags & ACK) state |= outbound ? ACK_OUT : ACK_IN;
+  if (flags & FIN) state |= outbound ? FIN_OUT : FIN_IN;
+  return state;
+}
+
+/** Seconds of silence that a connection in this state is allowed. */
+export const timeoutS = (state: number): number =>
+  (state & ESTABLISHED) === ESTABLISHED && (state & (FIN_OUT | FIN_IN | RESET)) === 0
+    ? ESTABLISHED_S
+    : TRANSITORY_S;
+
+/** The state in a word, for people. */
+export function stateName(state: number): string {
+  if (state & RESET) return 'reset';
+  if ((state & (FIN_OUT | FIN_IN)) === (FIN_OUT | FIN_IN)) return 'closed';
+  if (state & (FIN_OUT | FIN_IN)) return 'closing';
+  return (state & ESTABLISHED) === ESTABLISHED ? 'established' : 'opening';
+}

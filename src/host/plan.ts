@@ -1,0 +1,94 @@
+/**
+ * What a switch wants of its host, worked out before anything is changed. An `accept` in a table of ours can't overrule a
+ * drop in somebody else's chain at the same hook (Docker's FORWARD policy, a firewall's INPUT), so the plan looks at all
+ * of them and puts marked rules first where they would be in the way.
+ */
+import type { Config } from '../config.ts';
+import { formatIp4 } from '../wire/address.ts';
+import type { Change, RuleChange, SysctlChange, TableChange } from './changes.ts';
+
+/** A chain of somebody else at a hook that our packets pass. */
+export interface BaseChain {
+  readonly family: string;
+  readonly table: string;
+  readonly chain: string;
+  readonly hook: 'forward' | 'input';
+}
+
+/** The host as it is. */
+export interface Present {
+  readonly chains: readonly BaseChain[];
+  /** Settings by key, as far as the plan asks for them. */
+  sysctl(key: string): string | undefined;
+}
+
+export const tableName = (name: string): string => `vswitchd_${name.replace(/[^A-Za-z0-9_]/g, '_')}`;
+const mark = (name: string): string => `vswitchd:${name}`;
+
+/** The changes for a switch as a whole, in the order in which they are made. Taps come with their ports. */
+export function plan(config: Config, present: Present): Change[] {
+  const nft = config.firewall !== 'none';
+  const shields: Change[] = nft ? [shieldTable(config.name)] : [];
+  if (config.uplink === 'none') return shields;
+  return [
+    ...setting(present, 'net/ipv4/ip_forward', '1'),
+    ...(nft
+      ? [natTable(config), ...shields, ...present.chains.flatMap(chain => rulesFor(config.name, chain))]
+      : []),
+  ];
+}
+
+/** A setting, unless it is so already or does not exist here. */
+export function setting(present: Pick<Present, 'sysctl'>, key: string, value: string): SysctlChange[] {
+  const before = present.sysctl(key);
+  return before === undefined || before === value ? [] : [{ kind: 'sysctl', key, value, before }];
+}
+
+/** Masquerades the NAT address wherever it leaves, so that two default routes or a VPN are all the same. */
+function natTable(config: Config): TableChange {
+  const uplink = config.name;
+  const lines = [
+    'chain postrouting {',
+    '  type nat hook postrouting priority srcnat; policy accept;',
+    `  ip saddr ${formatIp4(config.natAddress)} oifname != "${uplink}" masquerade`,
+    '}',
+    'chain forward {',
+    '  type filter hook forward priority filter; policy accept;',
+    `  iifname "${uplink}" accept`,
+    `  oifname "${uplink}" ct state established,related accept`,
+    // Nobody outside may address guests by the private network's addresses: that is what a NAT is for.
+    `  oifname "${uplink}" drop`,
+    '}',
+  ];
+  return {
+    kind: 'table',
+    family: 'inet',
+    name: tableName(uplink),
+    body: lines.map(line => `  ${line}\n`).join(''),
+  };
+}
+
+/** The table whose chains keep the host's own stack from seeing what guests send on their taps; empty at first. */
+const shieldTable = (name: string): TableChange => ({
+  kind: 'table',
+  family: 'netdev',
+  name: tableName(name),
+  body: '',
+});
+
+/** A tap's shield: the packet socket sees a frame before this hook, the host's stack behind it never does. */
+export const shieldChain = (name: string, tap: string): string =>
+  `add chain netdev ${tableName(name)} ${chainName(tap)} { type filter hook ingress device "${tap}" priority -500; policy drop; }`;
+
+export const unshieldChain = (name: string, tap: string): string =>
+  `delete chain netdev ${tableName(name)} ${chainName(tap)}`;
+
+const chainName = (tap: string): string => `tap_${tap.replace(/[^A-Za-z0-9_]/g, '_')}`;
+
+function rulesFor(name: string, at: BaseChain): RuleChange[] {
+  const rule = (match: string): RuleChange => ({ kind: 'rule', ...place(at), match, comment: mark(name) });
+  if (at.hook === 'input') return [rule(`iifname "${name}" meta l4proto { tcp, udp, icmp }`)];
+  return [rule(`oifname "${name}" ct state established,related`), rule(`iifname "${name}"`)];
+}
+
+const place = ({ family, table, chain }: BaseChain) => ({ family, table, chain });
