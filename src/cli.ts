@@ -84,9 +84,9 @@ function vswitchd(done: (line: CommandLine) => void): Command {
   ] as const)
     program.addOption(new Option(flags, help).helpGroup('Running:'));
   return program
+    .optionsGroup('Running:')
     .version(VERSION, '--version', 'print the version')
     .helpOption('--help', 'print this')
-    .optionsGroup('Running:')
     .action(() => {
       const { given, config, dryRun, undo } = optionsOf(program);
       if (undo) done({ command: 'undo', place: readPlace(given, config) });

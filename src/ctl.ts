@@ -15,8 +15,8 @@ interface Where {
 const program = new Command('vswitchctl')
   .description('Shows what a running vswitchd is doing.')
   .version(VERSION)
-  .option('--name NAME', 'which switch, as given to vswitchd --name', 'vsw0')
-  .option('--run-dir DIR', 'where its control socket is', '/run/vswitchd')
+  .option('--name <NAME>', 'which switch, as given to vswitchd --name', 'vsw0')
+  .option('--run-dir <DIR>', 'where its control socket is', '/run/vswitchd')
   .option('--json', 'JSON instead of tables')
   .addHelpText(
     'after',

@@ -10,7 +10,7 @@ type Send = (path: string, text: string) => void;
 export function notify(
   state: 'READY=1' | 'STOPPING=1',
   status: string,
-  socket = process.env['NOTIFY_SOCKET'],
+  socket = process.env.NOTIFY_SOCKET,
   send: Send = (path, text) => loadNative().sendUnixDatagram(path, text),
 ): boolean {
   if (socket === undefined || !/^[/@]./.test(socket)) return false;

@@ -54,11 +54,15 @@ export interface PortSpec {
 export type Command =
   | { readonly number: number; readonly do: 'attach'; readonly index: number; readonly port: PortSpec }
   | { readonly number: number; readonly do: 'detach'; readonly index: number }
+  /** Forget what was learnt on a port: its guest has gone. */
+  | { readonly number: number; readonly do: 'flush'; readonly index: number }
   | { readonly number: number; readonly do: 'stop' };
 
 /** The device behind a port is gone; the worker no longer polls it and waits for its detach. */
 export interface Event {
   readonly gone: number;
+  /** The number of the command that attached it: a port of the same index may have come since. */
+  readonly attachment: number;
 }
 
 /** The index of the uplink among the ports; guests' ports follow it. */

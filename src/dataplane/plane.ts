@@ -40,7 +40,10 @@ export class Plane extends EventEmitter<PlaneEvents> {
   readonly #puntFd = this.#native.eventCreate();
   readonly #watch: { close(): void };
   #commands = 0;
+  /** By port index: the number of the command that attached what is there now. */
+  readonly #attachments = new Map<number, number>();
   #stopping = false;
+  #dead = false;
 
   constructor(settings: PlaneSettings) {
     super();
@@ -61,7 +64,9 @@ export class Plane extends EventEmitter<PlaneEvents> {
       puntFd: this.#puntFd,
     };
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
-    this.#worker.on('message', (event: Event) => this.emit('gone', event.gone));
+    this.#worker.on('message', (event: Event) => {
+      if (this.#attachments.get(event.gone) === event.attachment) this.emit('gone', event.gone);
+    });
     this.#worker.on('error', error => this.#fail(error));
     this.#worker.on('exit', code => this.#fail(new Error(`the data plane's thread ended with code ${code}`)));
     const punted = new FrameRing(this.memory.punt);
@@ -73,12 +78,19 @@ export class Plane extends EventEmitter<PlaneEvents> {
 
   /** Adds a port under a free index. The file stays the caller's; it must stay open till `detach` has returned. */
   attach(index: number, port: PortSpec): void {
+    this.#attachments.set(index, this.#commands + 1);
     this.#command({ do: 'attach', index, port });
   }
 
   /** Takes a port out, with its FDB entries; when it returns, the worker no longer touches the port's file. */
   detach(index: number): void {
+    this.#attachments.delete(index);
     this.#command({ do: 'detach', index });
+  }
+
+  /** Forgets what was learnt on a port. */
+  flush(index: number): void {
+    this.#command({ do: 'flush', index });
   }
 
   /** Sends a finished frame from the gateway: to one port, or wherever the FDB says (UNDECIDED). False: no room. */
@@ -106,8 +118,10 @@ export class Plane extends EventEmitter<PlaneEvents> {
     const deadline = performance.now() + COMMAND_TIMEOUT_MS;
     for (let seen = Atomics.load(this.#acknowledged, 0); seen < number; ) {
       const left = deadline - performance.now();
-      if (left <= 0)
+      if (left <= 0 || this.#dead) {
+        this.#dead = true; // no later command need wait for it
         throw new Error(`the data plane did not carry out '${command.do}' in ${COMMAND_TIMEOUT_MS} ms`);
+      }
       Atomics.wait(this.#acknowledged, 0, seen, left);
       seen = Atomics.load(this.#acknowledged, 0);
     }

@@ -42,6 +42,7 @@ const gateway = new Gateway({
 });
 
 const polled = new Map<number, number>();
+const attachments = new Map<number, number>();
 const dataplane = new Dataplane({
   fdbMemory: settings.memory.fdb,
   counterMemory: settings.memory.counters,
@@ -53,7 +54,7 @@ const dataplane = new Dataplane({
   uplink: settings.uplink,
   onGone(index: number): void {
     unpoll(index);
-    control.postMessage({ gone: index } satisfies Event);
+    control.postMessage({ gone: index, attachment: attachments.get(index) ?? 0 } satisfies Event);
   },
 });
 
@@ -78,11 +79,14 @@ function open(spec: PortSpec): Port {
 function obey(command: Command): boolean {
   if (command.do === 'attach') {
     dataplane.attach(command.index, open(command.port));
+    attachments.set(command.index, command.number);
     native.epollAdd(epoll, command.port.fd, command.index);
     polled.set(command.index, command.port.fd);
   } else if (command.do === 'detach') {
     unpoll(command.index);
     dataplane.detach(command.index);
+  } else if (command.do === 'flush') {
+    dataplane.fdb.flush(command.index);
   }
   Atomics.store(acknowledged, 0, command.number);
   Atomics.notify(acknowledged, 0);

@@ -46,7 +46,7 @@ export class ArpResponder {
       this.#neighbours.learn(sender, hi, lo, batch.nowS);
       this.#neighbours.release(batch, sender, hi, lo, GATEWAY_PORT);
     }
-    if (arp.operation(mem, l3) === arp.REQUEST && arp.targetIp(mem, l3) === this.#ip)
+    if (arp.operation(mem, l3) === arp.REQUEST && arp.targetIp(mem, l3) === this.#ip && !ethernet.isGroup(hi))
       this.#answer(batch, row, hi, lo, sender);
     return Drop.None;
   }

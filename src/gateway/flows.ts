@@ -8,8 +8,11 @@
  *   out   (protocol, inside, remote) ── hash ──► flow ──► mapping ──► external port          new: inside ── hash ──► mapping
  *   in    (protocol, external port) ── index ──► mapping ──► inside; with the remote ── hash ──► flow
  *
+ * Flows of one mapping with one remote address are chained a second time, in both directions, so that neither the filter's
+ * question nor a flow's end walks over the others: a guest that scans a host from one port makes thousands of them.
+ *
  * An ICMP echo's identifier stands where a port stands. A flow costs 48 bytes and its share of mapping (24) and hash heads
- * (16): 88 in all.
+ * (at most 48): 120 in all. Hashes are salted, for what goes into them is chosen by guests.
  */
 import type { Ip4 } from '../wire/address.ts';
 
@@ -25,6 +28,8 @@ const F_EXPIRES = 6; // seconds of the monotonic clock
 const F_NEXT = 7; // hash chain, or the free list
 const F_SEEN = 8; // seconds
 const F_EXTERNAL_PORT = 9; // the mapping's, again, for readers
+const F_PEER_NEXT = 10; // flows of the same mapping and remote address
+const F_PEER_BEFORE = 11;
 
 const MAPPING_WORDS = 6;
 const M_PROTOCOL = 0; // 0: free
@@ -50,7 +55,7 @@ const heads = (maxFlows: number): number => 1 << Math.ceil(Math.log2(maxFlows * 
 /** Memory for `maxFlows` flows. */
 export const flowMemory = (maxFlows: number): SharedArrayBuffer => {
   const memory = new SharedArrayBuffer(
-    4 * (HEADER_WORDS + maxFlows * (FLOW_WORDS + MAPPING_WORDS) + 2 * heads(maxFlows) + SPACES * PORTS),
+    4 * (HEADER_WORDS + maxFlows * (FLOW_WORDS + MAPPING_WORDS) + 3 * heads(maxFlows) + SPACES * PORTS),
   );
   new Int32Array(memory)[H_MAX] = maxFlows;
   return memory;
@@ -65,9 +70,11 @@ export class FlowTable {
   readonly #mappings: Int32Array;
   readonly #flowHeads: Int32Array;
   readonly #mappingHeads: Int32Array;
+  readonly #peerHeads: Int32Array;
   readonly #external: Int32Array;
   #freeFlow = 0;
   #freeMapping = 0;
+  readonly #salt: number;
   #random: number;
   #sweepAt = 0;
 
@@ -84,6 +91,7 @@ export class FlowTable {
     this.#mappings = part(this.maxFlows * MAPPING_WORDS);
     this.#flowHeads = part(heads(this.maxFlows)).fill(NONE);
     this.#mappingHeads = part(heads(this.maxFlows)).fill(NONE);
+    this.#peerHeads = part(heads(this.maxFlows)).fill(NONE);
     this.#external = part(SPACES * PORTS).fill(NONE);
     for (let i = 0; i < this.maxFlows; i++) {
       const next = i + 1 < this.maxFlows ? i + 1 : NONE;
@@ -91,6 +99,7 @@ export class FlowTable {
       this.#mappings[i * MAPPING_WORDS + M_NEXT] = next;
     }
     this.#random = seed | 1;
+    this.#salt = mix(seed, 1);
   }
 
   get count(): number {
@@ -114,6 +123,12 @@ export class FlowTable {
     const at = flow * FLOW_WORDS;
     this.#flows[at + F_EXPIRES] = nowS + seconds;
     this.#flows[at + F_SEEN] = nowS;
+  }
+
+  /** The flow lives for `seconds` at the most: what an RST from outside does, which must not lengthen its life. */
+  shorten(flow: number, nowS: number, seconds: number): void {
+    const at = flow * FLOW_WORDS + F_EXPIRES;
+    if ((this.#flows[at] as number) > nowS + seconds) this.#flows[at] = nowS + seconds;
   }
 
   /** Has the flow just been opened, without a time to live yet? */
@@ -171,15 +186,16 @@ export class FlowTable {
 
   /** Has any conversation of the mapping been with this remote address? (address-dependent filtering) */
   hasRemote(mapping: number, remoteIp: Ip4, nowS: number): boolean {
-    for (let flow = 0; flow < this.maxFlows; flow++) {
+    const flows = this.#flows;
+    let flow = this.#peerHeads[this.#peerHead(mapping, remoteIp)] as number;
+    while (flow !== NONE) {
       const at = flow * FLOW_WORDS;
-      if (
-        this.#flows[at + F_PROTOCOL] !== 0 &&
-        this.#flows[at + F_MAPPING] === mapping &&
-        this.#flows[at + F_REMOTE_IP] === remoteIp &&
-        (this.#flows[at + F_EXPIRES] as number) > nowS
-      )
-        return true;
+      const next = flows[at + F_PEER_NEXT] as number;
+      if (flows[at + F_MAPPING] === mapping && flows[at + F_REMOTE_IP] === remoteIp) {
+        if ((flows[at + F_EXPIRES] as number) > nowS) return true;
+        this.remove(flow); // so that the next question need not pass it
+      }
+      flow = next;
     }
     return false;
   }
@@ -226,6 +242,7 @@ export class FlowTable {
     flows[at + F_NEXT] = this.#flowHeads[head] as number;
     flows[at + F_PROTOCOL] = protocol;
     this.#flowHeads[head] = flow;
+    this.#linkPeer(flow, at);
     this.#mappings[from + M_FLOWS] = (this.#mappings[from + M_FLOWS] as number) + 1;
     this.#header[H_COUNT] = this.count + 1;
     return flow;
@@ -237,6 +254,7 @@ export class FlowTable {
     const at = flow * FLOW_WORDS;
     const head = this.#headOf(at, (flows[at + F_PROTOCOL] as number) & 0xff);
     unlink(this.#flowHeads, head, flows, FLOW_WORDS, F_NEXT, flow);
+    this.#unlinkPeer(at);
     flows[at + F_PROTOCOL] = 0;
     flows[at + F_NEXT] = this.#freeFlow;
     this.#freeFlow = flow;
@@ -245,6 +263,27 @@ export class FlowTable {
     const count = mapping * MAPPING_WORDS + M_FLOWS;
     this.#mappings[count] = (this.#mappings[count] as number) - 1;
     if (this.#mappings[count] === 0) this.unmap(mapping);
+  }
+
+  #linkPeer(flow: number, at: number): void {
+    const flows = this.#flows;
+    const head = this.#peerHead(flows[at + F_MAPPING] as number, flows[at + F_REMOTE_IP] as number);
+    const next = this.#peerHeads[head] as number;
+    flows[at + F_PEER_NEXT] = next;
+    flows[at + F_PEER_BEFORE] = NONE;
+    if (next !== NONE) flows[next * FLOW_WORDS + F_PEER_BEFORE] = flow;
+    this.#peerHeads[head] = flow;
+  }
+
+  #unlinkPeer(at: number): void {
+    const flows = this.#flows;
+    const next = flows[at + F_PEER_NEXT] as number;
+    const before = flows[at + F_PEER_BEFORE] as number;
+    if (next !== NONE) flows[next * FLOW_WORDS + F_PEER_BEFORE] = before;
+    if (before !== NONE) flows[before * FLOW_WORDS + F_PEER_NEXT] = next;
+    else
+      this.#peerHeads[this.#peerHead(flows[at + F_MAPPING] as number, flows[at + F_REMOTE_IP] as number)] =
+        next;
   }
 
   /** Gives a mapping without flows back. */
@@ -315,12 +354,16 @@ export class FlowTable {
     remoteIp: number,
     remotePort: number,
   ): number {
-    const hash = mix(insideIp, (insidePort << 16) | remotePort) ^ mix(remoteIp, protocol);
-    return mix(hash, 0) & (this.#flowHeads.length - 1);
+    const hash = mix(insideIp ^ this.#salt, (insidePort << 16) | remotePort) ^ mix(remoteIp, protocol);
+    return mix(hash, this.#salt) & (this.#flowHeads.length - 1);
   }
 
   #mappingHead(protocol: number, insideIp: number, insidePort: number): number {
-    return mix(insideIp, (insidePort << 8) | protocol) & (this.#mappingHeads.length - 1);
+    return mix(insideIp ^ this.#salt, (insidePort << 8) | protocol) & (this.#mappingHeads.length - 1);
+  }
+
+  #peerHead(mapping: number, remoteIp: number): number {
+    return mix(remoteIp ^ this.#salt, mapping) & (this.#peerHeads.length - 1);
   }
 }
 

@@ -3,6 +3,7 @@
  *
  *   from a guest      to the gateway's address    DHCP → control plane │ echo → answered here │ else → the host, by the uplink
  *                     to another guest's          routed back (a guest with a narrower mask), time to live counted
+ *                     to the NAT address          echo → answered here │ else hairpin: NAT out and in, to the other guest
  *                     to anywhere else            NAT → uplink
  *   from the uplink   to a guest's address        its neighbour entry; ARP if there is none, and the packet waits
  *                     to the NAT address          NAT back → its neighbour entry
@@ -19,7 +20,9 @@ import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as icmp from '../wire/icmp.ts';
 import * as ip4 from '../wire/ipv4.ts';
+import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
+import { csumOffset, csumStart, VNET_NEEDS_CSUM, vnetFlags } from '../wire/vnet.ts';
 import { ArpResponder } from './arp.ts';
 import { IcmpSender } from './icmp.ts';
 import { Nat } from './nat.ts';
@@ -108,6 +111,7 @@ export class Gateway implements GatewayStage {
     const l3 = batch.l3[row] as number;
     const reason = ip4.check(mem, l3, (batch.offset[row] as number) + (batch.length[row] as number) - l3);
     if (reason !== Drop.None) return reason;
+    if (!isOffloadOfTransport(batch, row, l3)) return Drop.BadOffloadHeader;
     return batch.ingress[row] === this.#o.uplink ? this.#fromUplink(batch, row) : this.#fromGuest(batch, row);
   }
 
@@ -122,22 +126,30 @@ export class Gateway implements GatewayStage {
     if (source === natAddress) return Drop.Ip4BadSource;
     const to = ip4.destination(mem, l3);
     if (to === gatewayIp) return this.#toHost(batch, row, l3);
-    if (to === natAddress) return Drop.NatUnsupported;
-    if (to === broadcast || to === network || to === ALL_ONES || isMulticast(to))
-      return Drop.Ip4BadDestination;
+    if (to === natAddress) return this.#hairpin(batch, row, l3);
+    if (to === broadcast || to === network || isNowhere(to)) return Drop.Ip4BadDestination;
     if (this.#isLocal(to)) return this.#toGuestByGateway(batch, row, l3, to);
     return this.#outside(batch, row);
   }
 
   #toHost(batch: Batch, row: number, l3: number): Drop {
     const { mem } = batch;
-    if (ip4.protocol(mem, l3) === ip4.ICMP && !ip4.isFragment(mem, l3)) {
-      const l4 = l3 + ip4.headerLength(mem, l3);
-      const bytes = l3 + ip4.totalLength(mem, l3) - l4;
-      if (bytes >= icmp.ICMP_SIZE && icmp.type(mem, l4) === icmp.ECHO_REQUEST)
-        return this.#icmp.echo(batch, row, l4);
-    }
+    if (isEcho(mem, l3)) return this.#icmp.echo(batch, row, l3 + ip4.headerLength(mem, l3));
     return this.#up(batch, row);
+  }
+
+  /** To the NAT address, where other guests' mappings are; one that is there answers echoes too. */
+  #hairpin(batch: Batch, row: number, l3: number): Drop {
+    const { mem } = batch;
+    if (isEcho(mem, l3)) return this.#icmp.echo(batch, row, l3 + ip4.headerLength(mem, l3));
+    if (ip4.ttl(mem, l3) <= 1) {
+      this.#icmp.error(batch, row, icmp.TIME_EXCEEDED, 0);
+      return Drop.Ip4TtlExceeded;
+    }
+    const reason = this.#nat.hairpin(batch, row);
+    if (reason !== Drop.None) return reason;
+    ip4.decrementTtl(mem, l3);
+    return this.#toNeighbour(batch, row, ip4.destination(mem, l3));
   }
 
   /** Two guests of one subnet should not need us; those that do are routed. */
@@ -235,4 +247,30 @@ export class Gateway implements GatewayStage {
   }
 }
 
-const isMulticast = (ip: number): boolean => ip >> 28 === -2;
+/** Multicast, reserved and broadcast (224 … 255), "this network" and loopback: no guest's packet goes there. */
+const isNowhere = (ip: number): boolean => ip >> 29 === -1 || ip >> 24 === 0 || ip >> 24 === 127;
+
+/** A whole packet with an echo request? */
+function isEcho(mem: DataView, l3: number): boolean {
+  if (ip4.protocol(mem, l3) !== ip4.ICMP || ip4.isFragment(mem, l3)) return false;
+  const header = ip4.headerLength(mem, l3);
+  return (
+    header + icmp.ICMP_SIZE <= ip4.totalLength(mem, l3) && icmp.type(mem, l3 + header) === icmp.ECHO_REQUEST
+  );
+}
+
+/**
+ * Does an unfinished checksum belong to the packet's own UDP or TCP header? Whoever finishes the frame writes where the
+ * virtio-net header says: any other place would let a guest change the addresses after they were checked.
+ */
+function isOffloadOfTransport(batch: Batch, row: number, l3: number): boolean {
+  const { mem } = batch;
+  const at = batch.offset[row] as number;
+  if ((vnetFlags(mem, at) & VNET_NEEDS_CSUM) === 0) return true;
+  if (csumStart(mem, at) !== l3 - at + ip4.headerLength(mem, l3)) return false;
+  const protocol = ip4.protocol(mem, l3);
+  const field = csumOffset(mem, at);
+  return protocol === ip4.TCP
+    ? field === tcp.TCP_CHECKSUM
+    : protocol === ip4.UDP && field === udp.UDP_CHECKSUM;
+}

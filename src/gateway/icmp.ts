@@ -26,7 +26,7 @@ export class IcmpSender {
     this.#mac = mac;
   }
 
-  /** Turns an echo request for the gateway into its reply, in place, back to where it came from. */
+  /** Turns an echo request for the gateway (or the NAT address) into its reply, in place, back to where it came from. */
   echo(batch: Batch, row: number, l4: number): Drop {
     const { mem } = batch;
     const at = batch.offset[row] as number;
@@ -36,7 +36,7 @@ export class IcmpSender {
     const unfinished = (vnetFlags(mem, at) & VNET_NEEDS_CSUM) !== 0;
     if (!unfinished && icmp.check(mem, l4, bytes) !== Drop.None) return Drop.IcmpBadChecksum;
     const sender = ip4.source(mem, l3);
-    ip4.setSource(mem, l3, this.#ip);
+    ip4.setSource(mem, l3, ip4.destination(mem, l3));
     ip4.setDestination(mem, l3, sender);
     icmp.emit(mem, l4, icmp.ECHO_REPLY, 0, mem.getInt32(l4 + 4), bytes);
     setFinished(mem, at);

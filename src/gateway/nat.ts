@@ -65,6 +65,25 @@ export class Nat {
     return Drop.None;
   }
 
+  /** From a guest to the NAT address: out and in again, so that it shows its external source. RFC 4787 REQ-9. */
+  hairpin(batch: Batch, row: number): Drop {
+    if (ip4.protocol(batch.mem, batch.l3[row] as number) === ip4.ICMP) return this.#hairpinError(batch, row);
+    const reason = this.outbound(batch, row);
+    return reason === Drop.None ? this.inbound(batch, row) : reason;
+  }
+
+  /** RFC 5508 REQ-7: errors about hairpinned packets take the same way. */
+  #hairpinError(batch: Batch, row: number): Drop {
+    const l3 = batch.l3[row] as number;
+    if (ip4.isFragment(batch.mem, l3)) return Drop.Ip4Fragment;
+    const l4 = l3 + ip4.headerLength(batch.mem, l3);
+    const reason = checkTransport(batch, row, l3, l4, ip4.ICMP);
+    if (reason !== Drop.None) return reason;
+    if (!icmp.isError(batch.mem, l4)) return Drop.NatUnsupported;
+    const out = this.#errorOut(batch, l3, l4);
+    return out === Drop.None ? this.#errorIn(batch, l3, l4) : out;
+  }
+
   /** A packet to the NAT address from outside: its destination becomes the guest's. */
   inbound(batch: Batch, row: number): Drop {
     const { mem, nowS } = batch;
@@ -127,6 +146,7 @@ export class Nat {
       if (state !== before) this.#flows.setTcpState(flow, state);
       if (outbound || (tcp.flags(mem, l4) & tcp.RST) === 0)
         this.#flows.refresh(flow, nowS, tcpState.timeoutS(state));
+      else this.#flows.shorten(flow, nowS, tcpState.timeoutS(state));
     } else if (outbound || protocol === ip4.ICMP) {
       this.#flows.refresh(flow, nowS, protocol === ip4.UDP ? UDP_S : ICMP_S);
     } else if (this.#flows.isNew(flow)) {
@@ -146,6 +166,7 @@ export class Nat {
     const port = protocol === ip4.ICMP ? icmp.echoId(mem, inside4) : udp.sourcePort(mem, inside4);
     const mapping = this.#flows.mappingAt(protocol, port);
     if (mapping < 0) return Drop.NatNoMapping;
+    if (protocol === ip4.ICMP && icmp.type(mem, inside4) !== icmp.ECHO_REQUEST) return Drop.NatNoMapping;
     const guest = this.#flows.insideIp(mapping);
     rewriteQuoted(mem, inner, inside4, quoted, guest, this.#flows.insidePort(mapping), true);
     ip4.setDestination(mem, l3, guest);

@@ -6,6 +6,7 @@
 
 import { type Batch, RESERVED_SLOT } from '../dataplane/batch.ts';
 import type { Ip4 } from '../wire/address.ts';
+import { ETHERNET_SIZE, ETHERTYPE_IP4 } from '../wire/ethernet.ts';
 import { VNET_SIZE } from '../wire/vnet.ts';
 
 const MAX_ENTRIES = 65_536;
@@ -76,7 +77,7 @@ export class Neighbours {
     const slot = this.#heldBytes.indexOf(0);
     if (slot < 0) return false;
     const from = batch.offset[row] as number;
-    this.#held.set(batch.slab.subarray(from - VNET_SIZE, from + bytes), slot * RESERVED_SLOT);
+    copy(batch.slab, from - VNET_SIZE, this.#held, slot * RESERVED_SLOT, VNET_SIZE + bytes);
     this.#heldFor[slot] = ip;
     this.#heldBytes[slot] = bytes;
     this.#heldSinceS[slot] = batch.nowS;
@@ -93,10 +94,11 @@ export class Neighbours {
       if (row < 0) continue;
       const at = batch.offset[row] as number;
       const from = slot * RESERVED_SLOT;
-      batch.slab.set(this.#held.subarray(from, from + VNET_SIZE + bytes), at - VNET_SIZE);
+      copy(this.#held, from, batch.slab, at - VNET_SIZE, VNET_SIZE + bytes);
       batch.mem.setUint16(at, hi);
       batch.mem.setInt32(at + 2, lo);
-      batch.l3[row] = at + 14;
+      batch.etherType[row] = ETHERTYPE_IP4;
+      batch.l3[row] = at + ETHERNET_SIZE;
     }
   }
 
@@ -106,4 +108,9 @@ export class Neighbours {
       if (this.#heldBytes[slot] !== 0 && nowS - (this.#heldSinceS[slot] as number) >= HOLD_S)
         this.#heldBytes[slot] = 0;
   }
+}
+
+/** Byte by byte: `set(subarray)` would allocate for each frame held. */
+function copy(from: Uint8Array, at: number, to: Uint8Array, start: number, bytes: number): void {
+  for (let i = 0; i < bytes; i++) to[start + i] = from[at + i] as number;
 }

@@ -17,13 +17,17 @@ const ESTABLISHED = SYN_OUT | SYN_IN | ACK_OUT | ACK_IN;
 const ESTABLISHED_S = 7_440;
 const TRANSITORY_S = 240;
 
-/** The state after a segment with these flags. A SYN after an end begins again (RFC 7857 §2.2). */
+/**
+ * The state after a segment with these flags. A SYN after an end begins again; a segment after an RST says that the RST was
+ * not believed (a forged one, RFC 5961), and the connection goes on (RFC 7857 §2.2).
+ */
 export function after(state: number, flags: number, outbound: boolean): number {
   if (flags & RST) return state | RESET;
   if (flags & SYN) {
     const ended = (state & RESET) !== 0 || (state & (FIN_OUT | FIN_IN)) === (FIN_OUT | FIN_IN);
     state = (ended ? 0 : state) | (outbound ? SYN_OUT : SYN_IN);
   }
+  state &= ~RESET;
   if (flags & ACK) state |= outbound ? ACK_OUT : ACK_IN;
   if (flags & FIN) state |= outbound ? FIN_OUT : FIN_IN;
   return state;

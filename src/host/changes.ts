@@ -2,7 +2,7 @@
  * A change to the host, as data: what the plan holds, the journal records and `--dry-run` prints. A change knows how it
  * is undone; nothing but these kinds is ever changed.
  */
-export type Change = SysctlChange | TableChange | RuleChange | TapChange;
+export type Change = SysctlChange | TableChange | RuleChange | TapChange | TcChange;
 
 /** A kernel setting; `before` is what it held, and what undo puts back if it still holds `value`. */
 export interface SysctlChange {
@@ -39,6 +39,12 @@ export interface TapChange {
   readonly alias: string;
 }
 
+/** An ingress filter that drops all, where there is no nftables. */
+export interface TcChange {
+  readonly kind: 'tc';
+  readonly interface: string;
+}
+
 /** The change in the words of the tool that makes it. */
 export function describe(change: Change): string {
   switch (change.kind) {
@@ -48,6 +54,8 @@ export function describe(change: Change): string {
       return `nft -f - <<END\n${tableText(change)}END`;
     case 'rule':
       return `nft ${ruleText(change)}`;
+    case 'tc':
+      return `tc filter replace dev ${change.interface} ingress matchall action drop`;
     case 'tap':
       return `ip tuntap add dev ${change.name} mode tap vnet_hdr && ip link set ${change.name} alias ${change.alias}`;
   }

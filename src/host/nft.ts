@@ -81,7 +81,12 @@ export const nft = (script: string): Promise<string> => run('nft', ['-f', '-'], 
 
 /** Takes changes back as far as they are still there. Rules are found by their comment, so twice does no harm. */
 export async function takeBack(changes: readonly Change[]): Promise<void> {
-  for (const change of [...changes].reverse()) if (change.kind === 'sysctl') restore(change);
+  for (const change of [...changes].reverse()) {
+    if (change.kind === 'sysctl') restore(change);
+    // The interface may be gone, and its filter with it.
+    if (change.kind === 'tc')
+      await run('tc', ['qdisc', 'delete', 'dev', change.interface, 'clsact']).catch(() => undefined);
+  }
   const ours = changes.filter(change => change.kind === 'table' || change.kind === 'rule');
   if (ours.length === 0 || !nftPresent()) return;
   const items = await ruleset();

@@ -43,6 +43,7 @@ export class PacketPort implements Port {
   }
 
   transmit(batch: Batch, rows: Int32Array, count: number): number {
+    this.#refused[0] = 0;
     const taken = this.#native.sendPackets(
       this.fd,
       batch.slab,

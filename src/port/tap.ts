@@ -41,6 +41,7 @@ export class TapPort implements Port {
   }
 
   transmit(batch: Batch, rows: Int32Array, count: number): number {
+    this.#refused[0] = 0;
     const taken = this.#native.writeFrames(
       this.fd,
       batch.slab,

@@ -65,6 +65,7 @@ export class TunPort implements Port {
       // Over the Ethernet header, which ends here: a routed frame has this one port to go to.
       moveHeader(batch, at, at + ETHERNET_SIZE);
     }
+    this.#refused[0] = 0;
     const taken = this.#native.writeFrames(
       this.fd,
       batch.slab,

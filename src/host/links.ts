@@ -1,0 +1,44 @@
+/** The uplink's address and the routes that are there: the two things that are asked of `ip`. */
+import type { Config, Subnet } from '../config.ts';
+import { OperatorError } from '../errors.ts';
+import { formatIp4, parseIp4 } from '../wire/address.ts';
+import { run } from './run.ts';
+
+interface ShownRoute {
+  readonly dst: string;
+  readonly dev?: string;
+}
+
+/** Refuses a subnet that overlaps a route of this host: packets for one of the two would go astray. */
+export async function checkRoutes(config: Config): Promise<void> {
+  const shown = await run('ip', ['-j', '-4', 'route', 'show', 'table', 'main']);
+  for (const route of JSON.parse(shown || '[]') as ShownRoute[]) {
+    if (route.dst === 'default' || route.dev === config.name || !overlaps(config.subnet, route.dst)) continue;
+    throw new OperatorError(
+      `--subnet ${config.subnet.text} overlaps this host's route ${route.dst}${route.dev === undefined ? '' : ` on ${route.dev}`}; choose a subnet that the host has no route for`,
+      { code: 'SubnetTaken' },
+    );
+  }
+}
+
+function overlaps(subnet: Subnet, destination: string): boolean {
+  const [address = '', length = '32'] = destination.split('/');
+  const ip = parseIp4(address);
+  if (ip === undefined) return false;
+  const prefix = Math.min(Number(length), subnet.prefix);
+  const mask = prefix === 0 ? 0 : -1 << (32 - prefix);
+  return (ip & mask) === (subnet.network & mask);
+}
+
+/** Gives the uplink the gateway's address and sets it up. One tool, once. */
+export async function setUpUplink(config: Config): Promise<void> {
+  const { name, subnet, mtu, natAddress } = config;
+  const lines = [
+    `address add ${formatIp4(subnet.gateway)}/${subnet.prefix} broadcast ${formatIp4(subnet.broadcast)} dev ${name}`,
+    `link set dev ${name} mtu ${mtu} up`,
+  ];
+  // An address outside the subnet (that of RFC 7600, in a /30) needs a route of its own.
+  if ((natAddress & subnet.mask) !== subnet.network)
+    lines.push(`route add ${formatIp4(natAddress)}/32 dev ${name}`);
+  await run('ip', ['-batch', '-'], { input: `${lines.join('\n')}\n` });
+}

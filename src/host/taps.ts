@@ -1,0 +1,316 @@
+/**
+ * Follows the taps: makes what is missing, serves of each the end that the guest does not, and moves along when a tap is
+ * moved, renamed, deleted or brought back. What the guest does not hold is:
+ *
+ *   in our namespace   the interface end, by a packet socket   QEMU opens the device end itself, now or later
+ *   in another one     the device end, an fd that stays valid wherever the interface goes
+ *
+ * The kernel tells of links in our namespace only (RTNLGRP_LINK). A tap that leaves is announced with the namespace that
+ * it goes to; one that comes back is a new link of its name or with our alias; one whose namespace dies takes the device
+ * with it, which the data plane sees as an error on the fd.
+ *
+ *   none ──new link──► interface ──moved away──► device ──back──► interface
+ *     ▲                  │ deleted                  │ namespace or device deleted
+ *     └──────────────────┴──────────────────────────┘
+ */
+import type { Config, TapConfig } from '../config.ts';
+import type { PortSpec } from '../dataplane/messages.ts';
+import { OperatorError } from '../errors.ts';
+import type { Native } from '../port/native.ts';
+import type { TapChange } from './changes.ts';
+import type { Journal } from './journal.ts';
+import { aliasRequest, GROUP_LINK, type LinkEvent, linkDump, linkEvents, RTM_DELLINK } from './netlink.ts';
+import { findNetns, type Netns, openNetns } from './netns.ts';
+import { run } from './run.ts';
+import type { Shields } from './shield.ts';
+import { deleteTap, findTap } from './taplinks.ts';
+
+const ENOBUFS = -105;
+/** A rename between our look-up and our open is tried again this often. */
+const OPEN_TRIES = 5;
+
+export interface TapListener {
+  /** The tap is served at this end from now on; the file stays open till `detach` has returned. */
+  attach(name: string, port: PortSpec, netns: string | undefined): void;
+  detach(name: string, reason: string): void;
+  /** Does somebody hold the other end of the interface? */
+  carrier(name: string, up: boolean): void;
+  warn(sentence: string): void;
+}
+
+interface Tap {
+  readonly config: TapConfig;
+  readonly alias: string;
+  /** Is it ours to remove? */
+  made: TapChange | undefined;
+  end: 'none' | 'interface' | 'device';
+  fd: number;
+  ifindex: number;
+  /** The interface's name in our namespace, while it is there. */
+  shielded: string | undefined;
+  netns: string | undefined;
+  carrier: boolean;
+}
+
+export class TapFollower {
+  readonly #native: Native;
+  readonly #config: Config;
+  readonly #journal: Journal;
+  readonly #shields: Shields;
+  readonly #listener: TapListener;
+  readonly #taps: Tap[];
+  readonly #netlink: number;
+  readonly #watch: { close(): void };
+  readonly #buffer = new Uint8Array(65_536);
+  /** Events are taken one after the other: each may wait for a tool. */
+  #work: Promise<void> = Promise.resolve();
+  #stopped = false;
+
+  constructor(native: Native, config: Config, journal: Journal, shields: Shields, listener: TapListener) {
+    this.#native = native;
+    this.#config = config;
+    this.#journal = journal;
+    this.#shields = shields;
+    this.#listener = listener;
+    this.#taps = config.taps.map(tap => ({
+      config: tap,
+      alias: `vswitchd:${config.name}:${tap.name}`,
+      made: undefined,
+      end: 'none',
+      fd: -1,
+      ifindex: 0,
+      shielded: undefined,
+      netns: undefined,
+      carrier: false,
+    }));
+    this.#netlink = native.netlinkOpen(GROUP_LINK);
+    this.#watch = native.watch(this.#netlink, () => this.#read());
+  }
+
+  /** Makes or opens every tap; throws when one can't be had. */
+  async start(): Promise<void> {
+    const begun = this.#work.then(async () => {
+      for (const tap of this.#taps) await this.#begin(tap);
+      this.#native.netlinkSend(this.#netlink, linkDump());
+    });
+    // Events that arrive meanwhile wait till every tap has been begun.
+    this.#work = begun.catch(() => undefined);
+    await begun;
+  }
+
+  /** The data plane says that a tap's device has vanished. */
+  gone(name: string): void {
+    const tap = this.#taps.find(candidate => candidate.config.name === name);
+    if (tap === undefined) return;
+    const { fd } = tap;
+    this.#enqueue(async () => {
+      if (tap.end === 'none' || tap.fd !== fd) return; // an event before this one has seen to it
+      this.#leave(tap, 'its device is gone');
+      this.#native.netlinkSend(this.#netlink, linkDump()); // it may be here again, under a name that we know
+    });
+  }
+
+  /** Closes what is open and removes the taps that we made, wherever they are; the others stay. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#watch.close();
+    await this.#work;
+    for (const tap of this.#taps) {
+      if (tap.made !== undefined && tap.end === 'device') this.#native.setPersist(tap.fd, false);
+      const atInterface = tap.end === 'interface';
+      this.#leave(tap, 'the switch stops');
+      if (tap.made === undefined) continue;
+      if (atInterface) await deleteTap(this.#native, tap.ifindex);
+      this.#journal.forget([tap.made]);
+    }
+    this.#native.close(this.#netlink);
+  }
+
+  async #begin(tap: Tap): Promise<void> {
+    const before = this.#journal.changes.find(
+      (change): change is TapChange => change.kind === 'tap' && change.alias === tap.alias,
+    );
+    tap.made = before;
+    // One that a killed instance made may be anywhere by now, under any name; its guest is to keep it.
+    const found = before === undefined ? undefined : await findTap(tap.alias);
+    if (found?.netns !== undefined) this.#openDevice(tap, openNetns(found.netns), found.ifindex);
+    else if (tap.config.netns !== undefined) await this.#beginElsewhere(tap, tap.config.netns);
+    else await this.#beginHere(tap, found?.ifindex);
+  }
+
+  async #beginHere(tap: Tap, known: number | undefined): Promise<void> {
+    const ifindex = known ?? this.#indexOf(tap.config.name) ?? this.#make(tap, tap.config.name).ifindex;
+    if (tap.config.end === 'device') this.#openDevice(tap, undefined, ifindex);
+    else await this.#join(tap, ifindex);
+  }
+
+  async #beginElsewhere(tap: Tap, where: string): Promise<void> {
+    const netns = openNetns(where);
+    const ifindex = this.#indexOf(tap.config.name, netns.fd);
+    if (ifindex !== undefined) {
+      this.#openDevice(tap, netns, ifindex);
+      return;
+    }
+    this.#native.close(netns.fd);
+    // Made here, where it can get its alias, and then sent there; no guest sees it under this name.
+    const passing = `vsw${process.pid}t${this.#taps.indexOf(tap)}`;
+    this.#make(tap, passing);
+    await run('ip', ['link', 'set', 'dev', passing, 'netns', where, 'name', tap.config.name]);
+    const there = openNetns(where);
+    this.#openDevice(tap, there, this.#native.interfaceIndex(tap.config.name, there.fd));
+  }
+
+  /** A new persistent tap with our alias, in the journal before it exists. */
+  #make(tap: Tap, name: string): { ifindex: number } {
+    const change: TapChange = { kind: 'tap', name: tap.config.name, alias: tap.alias };
+    if (tap.made === undefined) this.#journal.record([change]);
+    tap.made ??= change;
+    const opened = this.#native.openTun({
+      name,
+      mode: 'tap',
+      netns: -1,
+      mustExist: false,
+      ifindex: 0,
+      persist: true,
+    });
+    this.#native.netlinkSend(this.#netlink, aliasRequest(opened.ifindex, tap.alias));
+    this.#native.setMtu(name, this.#config.mtu, -1);
+    this.#native.close(opened.fd);
+    return opened;
+  }
+
+  /** Serves the interface end, in our namespace. */
+  async #join(tap: Tap, ifindex: number): Promise<void> {
+    const name = this.#native.interfaceName(ifindex, -1);
+    await this.#shields.raise(name);
+    tap.shielded = name;
+    this.#native.setUp(name, -1);
+    tap.fd = this.#native.openPacket(ifindex);
+    tap.ifindex = ifindex;
+    tap.end = 'interface';
+    tap.carrier = false;
+    this.#attach(tap, 'packet');
+    this.#listener.carrier(tap.config.name, false); // the next event on it says otherwise
+    this.#native.netlinkSend(this.#netlink, linkDump());
+  }
+
+  /** Serves the device end of the interface with this index in a namespace, whose file is closed. */
+  #openDevice(tap: Tap, netns: Netns | undefined, ifindex: number): void {
+    try {
+      tap.fd = this.#openAt(ifindex, netns?.fd ?? -1);
+    } catch (cause) {
+      const where = netns === undefined ? '' : ` in namespace ${netns.name}`;
+      if ((cause as NodeJS.ErrnoException).code !== 'EBUSY') throw cause;
+      throw new OperatorError(
+        `${tap.config.name}${where}: its device end is held by another program; end that, or leave the tap in the switch's own namespace`,
+        {
+          code: 'Busy',
+          cause,
+        },
+      );
+    } finally {
+      if (netns !== undefined) this.#native.close(netns.fd);
+    }
+    tap.ifindex = ifindex;
+    tap.end = 'device';
+    tap.netns = netns?.name;
+    tap.carrier = true;
+    this.#attach(tap, 'tap');
+    this.#listener.carrier(tap.config.name, true);
+  }
+
+  #openAt(ifindex: number, netns: number): number {
+    for (let tries = OPEN_TRIES; ; tries--) {
+      const name = this.#native.interfaceName(ifindex, netns);
+      try {
+        return this.#native.openTun({ name, mode: 'tap', netns, mustExist: true, ifindex }).fd;
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENODEV' || tries === 0) throw error;
+      }
+    }
+  }
+
+  #attach(tap: Tap, kind: 'tap' | 'packet'): void {
+    const { name } = tap.config;
+    this.#listener.attach(name, { name, kind, fd: tap.fd, mtu: this.#config.mtu }, tap.netns);
+  }
+
+  #leave(tap: Tap, reason: string): void {
+    if (tap.end === 'none') return;
+    this.#listener.detach(tap.config.name, reason);
+    this.#native.close(tap.fd);
+    tap.fd = -1;
+    tap.end = 'none';
+    tap.netns = undefined;
+    tap.carrier = false;
+  }
+
+  #read(): void {
+    for (;;) {
+      const got = this.#native.netlinkReceive(this.#netlink, this.#buffer);
+      if (got === 0) return;
+      if (got === ENOBUFS) this.#native.netlinkSend(this.#netlink, linkDump());
+      else
+        for (const event of linkEvents(this.#buffer.subarray(0, got))) this.#enqueue(() => this.#take(event));
+    }
+  }
+
+  #enqueue(task: () => Promise<void>): void {
+    this.#work = this.#work.then(task).catch(error => {
+      if (!this.#stopped) this.#listener.warn(error instanceof Error ? error.message : String(error));
+    });
+  }
+
+  async #take(event: LinkEvent): Promise<void> {
+    if (this.#stopped) return;
+    const tap = this.#taps.find(candidate => concerns(candidate, event));
+    if (tap === undefined) return;
+    if (event.type === RTM_DELLINK) await this.#lost(tap, event);
+    else await this.#seen(tap, event);
+  }
+
+  /** The link is in our namespace: new, back, or changed. */
+  async #seen(tap: Tap, event: LinkEvent): Promise<void> {
+    if (tap.end === 'interface' && tap.ifindex === event.ifindex) {
+      if (tap.carrier === event.lowerUp) return;
+      tap.carrier = event.lowerUp;
+      this.#listener.carrier(tap.config.name, event.lowerUp);
+      return;
+    }
+    if (tap.end === 'interface' || tap.config.end === 'device') return;
+    if (tap.config.netns !== undefined && event.alias !== tap.alias) return;
+    // An event tells of a past moment: the link may have gone on since.
+    if (this.#indexOf(event.name) !== event.ifindex) return;
+    this.#leave(tap, 'it is back');
+    await this.#join(tap, event.ifindex);
+  }
+
+  /** The link has left our namespace. */
+  async #lost(tap: Tap, event: LinkEvent): Promise<void> {
+    if (tap.end === 'interface')
+      this.#leave(tap, event.movedTo === undefined ? 'it was deleted' : 'it was moved');
+    if (event.movedTo !== undefined && tap.end === 'none') {
+      const netns = findNetns(this.#native, event.movedTo.nsid);
+      if (netns === undefined)
+        this.#listener.warn(`${tap.config.name} went to a namespace that can't be found`);
+      else this.#openDevice(tap, netns, event.movedTo.ifindex);
+    }
+    if (tap.shielded !== undefined) await this.#shields.lower(tap.shielded);
+    tap.shielded = undefined;
+  }
+
+  #indexOf(name: string, netns = -1): number | undefined {
+    try {
+      return this.#native.interfaceIndex(name, netns);
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+/** Is the event about this tap? By index while we serve it here; by name or alias when it comes. */
+function concerns(tap: Tap, event: LinkEvent): boolean {
+  if (tap.end === 'interface' || event.type === RTM_DELLINK)
+    return tap.end !== 'device' && tap.ifindex === event.ifindex;
+  return event.name === tap.config.name || event.alias === tap.alias;
+}

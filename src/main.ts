@@ -1,0 +1,79 @@
+/** vswitchd: from the command line to a running switch, and from a signal to a clean end. */
+
+import { type CommandLine, parseCommandLine } from './cli.ts';
+import type { Config, Place } from './config.ts';
+import { demo } from './demo.ts';
+import { reportAndExit } from './errors.ts';
+import { describe } from './host/changes.ts';
+import { Journal } from './host/journal.ts';
+import { readPresent } from './host/nft.ts';
+import { plan } from './host/plan.ts';
+import { undoAll } from './host/undo.ts';
+import { openLog } from './log.ts';
+import { notify } from './notify.ts';
+import { checkPrivilege } from './privilege.ts';
+import { journalPath, Switch } from './switch.ts';
+
+async function main(line: CommandLine): Promise<void> {
+  switch (line.command) {
+    case 'print':
+      console.log(line.text);
+      return;
+    case 'run':
+      return line.dryRun ? dryRun(line.config) : runSwitch(line.config);
+    case 'undo':
+      return undoLeft(line.place);
+    case 'demo':
+      checkPrivilege();
+      process.exitCode = (await demo(text => console.log(text))) ? 0 : 1;
+      return;
+    case 'replay': {
+      const { replayFiles } = await import('./replay.ts');
+      return replayFiles(line);
+    }
+  }
+}
+
+async function runSwitch(config: Config): Promise<void> {
+  checkPrivilege();
+  const log = await openLog(config.logLevel);
+  const ended = new Promise<void>((resolve, reject) => {
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+    failed = reject;
+  });
+  const instance = new Switch(config, log, cause => failed(cause));
+  await instance.start();
+  const summary = `${config.name} serves ${config.subnet.text} on ${config.taps.map(tap => tap.name).join(', ')}`;
+  log.info(`ready: ${summary}`);
+  notify('READY=1', summary);
+  try {
+    await ended;
+  } finally {
+    notify('STOPPING=1', 'undoing what was changed on the host');
+    await instance.stop();
+  }
+  log.info('stopped; the host is as it was');
+}
+
+let failed: (cause: Error) => void = () => undefined;
+
+async function dryRun(config: Config): Promise<void> {
+  const changes = plan(config, await readPresent());
+  const uplink =
+    config.uplink === 'tun' ? [`# the uplink ${config.name}: a tun that goes with the process`] : [];
+  console.log([...uplink, ...changes.map(describe)].join('\n'));
+}
+
+async function undoLeft(place: Place): Promise<void> {
+  checkPrivilege();
+  const count = await undoAll(place.name, new Journal(journalPath(place)));
+  console.log(
+    count === 0 ? `nothing of ${place.name} is left to undo` : `undid ${count} changes of ${place.name}`,
+  );
+}
+
+try {
+  await main(parseCommandLine(process.argv.slice(2)));
+} catch (error) {
+  reportAndExit(error);
+}

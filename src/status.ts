@@ -1,0 +1,75 @@
+/** The API's views, read from the data plane's shared memory and the control plane's tables. */
+import type { Config } from './config.ts';
+import type { FlowView, Views } from './control/views.ts';
+import { Counters } from './dataplane/counters.ts';
+import { listEntries } from './dataplane/fdb.ts';
+import type { SharedMemory } from './dataplane/messages.ts';
+import { type Flow, listFlows } from './gateway/flows.ts';
+import { stateName } from './gateway/tcpstate.ts';
+import type { PortTable } from './porttable.ts';
+import type { DhcpService } from './service/dhcp/service.ts';
+import { VERSION } from './version.ts';
+import { formatIp4, formatMac } from './wire/address.ts';
+import * as ip4 from './wire/ipv4.ts';
+
+/** The clock that the data plane measures ages with, seconds: CLOCK_MONOTONIC. */
+const monotonicS = (): number => Number(process.hrtime.bigint() / 1_000_000_000n);
+
+export function viewsOf(
+  config: Config,
+  memory: SharedMemory,
+  ports: PortTable,
+  dhcp: DhcpService | undefined,
+): Views {
+  const counters = new Counters(memory.counters);
+  const started = monotonicS();
+  return {
+    status: () => ({
+      name: config.name,
+      version: VERSION,
+      pid: process.pid,
+      subnet: config.subnet.text,
+      gateway: formatIp4(config.subnet.gateway),
+      uptimeS: monotonicS() - started,
+      ports: ports.entries.length,
+      portsUp: ports.entries.filter(port => port.up).length,
+    }),
+    ports: () =>
+      ports.entries.map(({ index, name, kind, netns, up }) => ({
+        name,
+        kind,
+        ...(netns === undefined ? {} : { netns }),
+        up,
+        rxFrames: counters.rxFrames[index] as number,
+        rxBytes: counters.rxBytes[index] as number,
+        txFrames: counters.txFrames[index] as number,
+        txBytes: counters.txBytes[index] as number,
+        drops: counters.dropsOf(index),
+      })),
+    macs: () =>
+      listEntries(memory.fdb).map(entry => ({
+        mac: formatMac(entry.hi, entry.lo),
+        vlan: entry.vlan,
+        port: ports.nameOf(entry.port),
+        ageS: Math.max(0, monotonicS() - entry.seenS),
+      })),
+    leases: () => dhcp?.leases() ?? [],
+    flows: () => listFlows(memory.flows, monotonicS()).map(flow => flowView(flow, config)),
+  };
+}
+
+const PROTOCOLS: Readonly<Record<number, string>> = {
+  [ip4.ICMP]: 'icmp',
+  [ip4.TCP]: 'tcp',
+  [ip4.UDP]: 'udp',
+};
+
+const flowView = (flow: Flow, config: Config): FlowView => ({
+  protocol: PROTOCOLS[flow.protocol] ?? String(flow.protocol),
+  inside: `${formatIp4(flow.insideIp)}:${flow.insidePort}`,
+  external: `${formatIp4(config.natAddress)}:${flow.externalPort}`,
+  remote:
+    flow.protocol === ip4.ICMP ? formatIp4(flow.remoteIp) : `${formatIp4(flow.remoteIp)}:${flow.remotePort}`,
+  state: flow.protocol === ip4.TCP ? stateName(flow.tcpState) : '-',
+  idleS: Math.max(0, monotonicS() - flow.seenS),
+});

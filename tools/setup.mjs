@@ -1,0 +1,226 @@
+/**
+ * What a bare clone lacks, made once: packages, the native addon, the compiled program, the system's tools. Each step is
+ * skipped when a hash of what goes into it has not changed. Node's own modules only, as nothing else is there yet.
+ *
+ *   node tools/setup.mjs [run] [test] [vm]
+ *
+ * Says what it does on standard error; standard output belongs to the program that is started afterwards.
+ */
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  accessSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+
+export const root = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** Each tool with the Debian package that has it. A path in place of a name is a file that must be there. */
+const TOOLS = {
+  run: { ip: 'iproute2', nft: 'nftables' },
+  test: {
+    udhcpc: 'udhcpc',
+    dhclient: 'isc-dhcp-client',
+    dhcpcd: 'dhcpcd-base',
+    ping: 'iputils-ping',
+    arping: 'iputils-arping',
+    tcpdump: 'tcpdump',
+    tshark: 'tshark',
+    iperf3: 'iperf3',
+    trafgen: 'netsniff-ng',
+    iptables: 'iptables',
+    traceroute: 'traceroute',
+    ethtool: 'ethtool',
+    ps: 'procps',
+  },
+  vm: {
+    'qemu-system-x86_64': 'qemu-system-x86',
+    '/var/lib/dpkg/info/linux-image-cloud-amd64.list': 'linux-image-cloud-amd64',
+    '/var/lib/dpkg/info/busybox-static.list': 'busybox-static',
+    cpio: 'cpio',
+  },
+};
+
+const say = line => process.stderr.write(`set-up: ${line}\n`);
+
+/** Makes everything that `kinds` (of 'run', 'test', 'vm') need. Throws an Error with one sentence when it can't. */
+export function setup(kinds) {
+  installPackages();
+  buildNative();
+  buildProgram();
+  installTools(kinds.flatMap(kind => Object.entries(TOOLS[kind])));
+}
+
+function installPackages() {
+  const stamp = join(root, 'node_modules/.cache/vswitchd-packages');
+  const wanted = hash([join(root, 'package-lock.json')]);
+  if (stampIs(stamp, wanted)) return;
+  if (!packagesAreThere()) {
+    say('npm ci (packages; compiles one of them, which takes about a minute)');
+    run('npm', ['ci', '--no-audit', '--no-fund'], 'the packages could not be installed');
+  }
+  setStamp(stamp, wanted);
+}
+
+/** Are the packages of the lock file installed already, by hand? */
+function packagesAreThere() {
+  const versions = file =>
+    JSON.stringify(
+      Object.entries(JSON.parse(readFileSync(join(root, file), 'utf8')).packages)
+        .filter(([path, entry]) => path !== '' && entry.optional !== true)
+        .map(([path, entry]) => `${path} ${entry.version}`)
+        .sort(),
+    );
+  try {
+    return (
+      existsSync(join(root, 'node_modules/better-sqlite3/build/Release/better_sqlite3.node')) &&
+      versions('package-lock.json') === versions('node_modules/.package-lock.json')
+    );
+  } catch {
+    return false;
+  }
+}
+
+function buildNative() {
+  const stamp = join(root, 'native/build/.stamp');
+  const wanted = hash([join(root, 'native/binding.gyp'), ...filesUnder('native/src', /\.[ch]$/)]);
+  if (stampIs(stamp, wanted) && existsSync(join(root, 'native/build/Release/vswitchd.node'))) return;
+  say('node-gyp rebuild (native addon)');
+  // npm puts the node-gyp that it brings along on the path of its scripts
+  run(
+    'npm',
+    ['run', '--silent', 'build:native'],
+    'the native addon could not be built: it needs gcc, make and python3',
+  );
+  setStamp(stamp, wanted);
+}
+
+function buildProgram() {
+  const stamp = join(root, 'dist/.stamp');
+  const sources = ['src', 'test', 'bench', 'fixtures'].flatMap(folder => filesUnder(folder, /\.ts$/));
+  const settings = ['tsconfig.json', 'native/index.d.ts', 'package-lock.json'].map(file => join(root, file));
+  const wanted = hash([...settings, ...sources]);
+  if (stampIs(stamp, wanted)) return;
+  say('tsc (TypeScript)');
+  run(
+    process.execPath,
+    [join(root, 'node_modules/typescript/bin/tsc'), '-p', root],
+    'the program does not compile',
+  );
+  setStamp(stamp, wanted);
+}
+
+function installTools(tools) {
+  const lacking = tools.filter(([tool]) => !toolIsThere(tool));
+  if (lacking.length === 0) return;
+  const packages = [...new Set(lacking.map(([, name]) => name))];
+  const command = `apt-get install --no-install-recommends ${packages.join(' ')}`;
+  if (!existsSync('/etc/debian_version') || !toolIsThere('apt-get') || process.geteuid() !== 0) {
+    say(
+      `missing on this system: ${lacking.map(([tool]) => tool).join(', ')} (as root on Debian: ${command})`,
+    );
+    return;
+  }
+  say(command);
+  if (aptInstall(packages)) return;
+  const still = lacking.filter(([tool]) => !toolIsThere(tool)).map(([tool]) => tool);
+  say(`apt-get failed; going on without ${still.join(', ')}`);
+}
+
+/** Installs without starting any service: policy-rc.d answers 101, 'not allowed', meanwhile. */
+function aptInstall(packages) {
+  const policy = '/usr/sbin/policy-rc.d';
+  const ours = !existsSync(policy);
+  if (ours) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  try {
+    const install = () =>
+      apt(['install', '-y', '-q', '--no-install-recommends', '-o', 'DPkg::Lock::Timeout=120', ...packages]);
+    return (aptListsAreThere() && install()) || (apt(['update', '-q']) && install());
+  } finally {
+    if (ours) rmSync(policy, { force: true });
+  }
+}
+
+function aptListsAreThere() {
+  try {
+    return readdirSync('/var/lib/apt/lists').some(name => name.includes('_Packages'));
+  } catch {
+    return false;
+  }
+}
+
+function apt(args) {
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  return spawnSync('apt-get', args, { stdio: ['ignore', 2, 2], env }).status === 0;
+}
+
+const PATH = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/bin', '/bin'].filter(
+  Boolean,
+);
+
+export function toolIsThere(tool) {
+  if (tool.startsWith('/')) return existsSync(tool);
+  return PATH.some(folder => {
+    try {
+      accessSync(join(folder, tool), constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+}
+
+function run(command, args, failure) {
+  const { status, error } = spawnSync(command, args, {
+    cwd: root,
+    stdio: ['ignore', 2, 2],
+    env: { ...process.env, ...headers() },
+  });
+  if (status !== 0) throw new Error(`${failure}${error === undefined ? '' : ` (${error.message})`}`);
+}
+
+/** Node's headers beside this Node, where they are: node-gyp need not download them then. */
+function headers() {
+  const prefix = dirname(dirname(process.execPath));
+  const given = process.env.npm_config_nodedir !== undefined;
+  return given || !existsSync(join(prefix, 'include/node/node_api.h')) ? {} : { npm_config_nodedir: prefix };
+}
+
+export function filesUnder(folder, pattern) {
+  if (!existsSync(join(root, folder))) return [];
+  return readdirSync(join(root, folder), { recursive: true })
+    .filter(name => pattern.test(name))
+    .sort()
+    .map(name => join(root, folder, name));
+}
+
+/** Of names and contents, and of the Node version that native code is built for. */
+function hash(files) {
+  const sum = createHash('sha256').update(process.versions.modules);
+  for (const file of files) sum.update(file.slice(root.length)).update('\0').update(readFileSync(file));
+  return sum.digest('hex');
+}
+
+const stampIs = (file, wanted) => existsSync(file) && readFileSync(file, 'utf8') === wanted;
+
+function setStamp(file, value) {
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, value);
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  try {
+    setup(process.argv.length > 2 ? process.argv.slice(2) : ['run']);
+  } catch (error) {
+    say(error.message);
+    process.exitCode = 1;
+  }
+}
