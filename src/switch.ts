@@ -5,12 +5,11 @@
  *
  * Stopping goes the other way. A start that fails undoes what it had done.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from './config.ts';
 import { Api } from './control/api.ts';
-import type { GatewaySettings } from './dataplane/messages.ts';
 import { UPLINK_PORT } from './dataplane/messages.ts';
 import { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
@@ -23,6 +22,7 @@ import { plan } from './host/plan.ts';
 import { Shields } from './host/shield.ts';
 import { TapFollower } from './host/taps.ts';
 import { undo, undoStale } from './host/undo.ts';
+import { gatewaySettings } from './identity.ts';
 import type { Log } from './log.ts';
 import { loadNative } from './port/native.ts';
 import { PortTable } from './porttable.ts';
@@ -30,32 +30,10 @@ import { hostResolvers } from './service/dhcp/resolvers.ts';
 import { DhcpService } from './service/dhcp/service.ts';
 import { SqliteStore } from './service/dhcp/sqlite.ts';
 import { viewsOf } from './status.ts';
-import type { Mac } from './wire/address.ts';
 
 /** Where the journal of a switch is. */
 export const journalPath = (config: Pick<Config, 'name' | 'stateDir'>): string =>
   join(config.stateDir, `${config.name}.journal`);
-
-/** The switch's own MACs: locally administered, the same at every start, others for another name. */
-export function ownMac(name: string, role: string): Mac {
-  const hash = createHash('sha256').update(`vswitchd ${role} ${name}`).digest();
-  return { hi: 0x0200 | (hash[0] as number), lo: hash.readInt32BE(1) };
-}
-
-/** What the gateway is told of the configuration. */
-export const gatewaySettings = (config: Config): GatewaySettings => ({
-  network: config.subnet.network,
-  mask: config.subnet.mask,
-  broadcast: config.subnet.broadcast,
-  gatewayIp: config.subnet.gateway,
-  gatewayMac: ownMac(config.name, 'gateway'),
-  uplinkMac: ownMac(config.name, 'uplink'),
-  natAddress: config.natAddress,
-  natFiltering: config.natFiltering,
-  maxFlows: config.maxFlows,
-  mtu: config.mtu,
-  dhcp: config.dhcp !== undefined,
-});
 
 export class Switch {
   readonly #config: Config;

@@ -120,6 +120,10 @@ export const bytes32 = (value: number): Uint8Array =>
   Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
 export const bytes16 = (value: number): Uint8Array => Uint8Array.of(value >>> 8, value);
 
+/** Bytes from … to - 1 of their own; `slice` would not do, since a Buffer's shares memory. */
+const copy = (bytes: Uint8Array, from: number, to: number): Uint8Array =>
+  new Uint8Array(bytes.subarray(from, to));
+
 /** Adds the options in bytes[from … to - 1], RFC 3396 §7: one that was there already is continued. */
 function collect(bytes: Uint8Array, from: number, to: number, into: Map<number, Uint8Array>): boolean {
   let at = from;
@@ -131,7 +135,7 @@ function collect(bytes: Uint8Array, from: number, to: number, into: Map<number, 
     if (at === to) return false;
     const length = bytes[at++]!;
     if (at + length > to) return false;
-    const piece = bytes.slice(at, at + length);
+    const piece = copy(bytes, at, at + length);
     const before = into.get(code);
     into.set(code, before === undefined ? piece : join(before, piece));
     at += length;
@@ -181,7 +185,7 @@ export function parse(bytes: Uint8Array): DhcpMessage | Fault {
   const hlen = mem.getUint8(2);
   if (hlen > CHADDR_SIZE) return Fault.BadHardware;
   const htype = mem.getUint8(1);
-  const chaddr = bytes.slice(CHADDR, CHADDR + hlen);
+  const chaddr = copy(bytes, CHADDR, CHADDR + hlen);
   if (!hardwareFits(htype, chaddr)) return Fault.BadHardware;
   const options = readOptions(bytes);
   if (typeof options === 'number') return options;

@@ -101,7 +101,7 @@ test('gateway: two guests with one port get two outside, and each its own replie
     give(box, port, arpFrame({ operation: 2, sender, senderIp, targetIp: GATEWAY }, GATEWAY_MAC));
   give(box, 'p0', udpUp(A));
   give(box, 'p1', udpUp(B));
-  const [first, second] = (box.ports['uplink']?.sent ?? []).map(
+  const [first, second] = (box.ports.uplink?.sent ?? []).map(
     frame => (frame[L4] as number) * 256 + (frame[L4 + 1] as number),
   );
   assert.is(first, 4000);
@@ -119,7 +119,7 @@ test('gateway: a full table drops new flows, says so to the guest, and keeps the
   assert.is(listFlows(box.flows, 0).length, 2);
   assert.equal(box.drops(), { NatTableFull: 1 });
   assert.is(sent(box, 'uplink').length, 3);
-  const [error] = box.ports['p0']?.sent ?? [];
+  const [error] = box.ports.p0?.sent ?? [];
   assert.equal([error?.[L4], error?.[L4 + 1]], [3, 13], 'ICMP: administratively prohibited');
 });
 
@@ -136,7 +136,7 @@ test('gateway: an isolated network says that there is no way out', () => {
   const box = memorySwitch({ uplink: -1 });
   give(box, 'p0', udpUp());
   assert.equal(box.drops(), { Ip4NoRoute: 1 });
-  const [error] = box.ports['p0']?.sent ?? [];
+  const [error] = box.ports.p0?.sent ?? [];
   assert.equal([error?.[L4], error?.[L4 + 1]], [3, 0]);
 });
 

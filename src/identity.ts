@@ -1,0 +1,26 @@
+/** Who the switch is to others on its network: its addresses, from its configuration alone. */
+import { createHash } from 'node:crypto';
+import type { Config } from './config.ts';
+import type { GatewaySettings } from './dataplane/messages.ts';
+import type { Mac } from './wire/address.ts';
+
+/** The switch's own MACs: locally administered, the same at every start, others for another name. */
+export function ownMac(name: string, role: string): Mac {
+  const hash = createHash('sha256').update(`vswitchd ${role} ${name}`).digest();
+  return { hi: 0x0200 | (hash[0] as number), lo: hash.readInt32BE(1) };
+}
+
+/** What the gateway is told of the configuration. */
+export const gatewaySettings = (config: Config): GatewaySettings => ({
+  network: config.subnet.network,
+  mask: config.subnet.mask,
+  broadcast: config.subnet.broadcast,
+  gatewayIp: config.subnet.gateway,
+  gatewayMac: ownMac(config.name, 'gateway'),
+  uplinkMac: ownMac(config.name, 'uplink'),
+  natAddress: config.natAddress,
+  natFiltering: config.natFiltering,
+  maxFlows: config.maxFlows,
+  mtu: config.mtu,
+  dhcp: config.dhcp !== undefined,
+});

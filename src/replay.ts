@@ -1,0 +1,193 @@
+/**
+ * Replay: captures in, captures out, through the same data plane as a running switch, in memory and in the captures' own
+ * time. What it gives is the same at every run: the clock is the frames', the random numbers have a fixed seed, and the
+ * lease store is empty at the start.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Config } from './config.ts';
+import { type Batch, GATEWAY_PORT } from './dataplane/batch.ts';
+import { counterMemory } from './dataplane/counters.ts';
+import { Dataplane } from './dataplane/dataplane.ts';
+import { fdbMemory } from './dataplane/fdb.ts';
+import { flowMemory } from './gateway/flows.ts';
+import { Gateway } from './gateway/gateway.ts';
+import { gatewaySettings } from './identity.ts';
+import { MemoryPort } from './port/memory.ts';
+import { readCapture } from './port/pcap-file.ts';
+import { DhcpService } from './service/dhcp/service.ts';
+import { MemoryStore } from './service/dhcp/store.ts';
+import { type Captured, emit } from './wire/pcap.ts';
+
+/** The port of this name stands for the uplink: its frames are those that the tun port shows the pipeline. */
+const UPLINK = 'uplink';
+const SEED = 1;
+const TICK_MS = 100;
+/** Ticks given in a gap between frames, at its end: enough to go once over every table. */
+const MAX_TICKS = 256;
+
+export interface ReplayInput {
+  readonly port: string;
+  readonly frames: readonly Captured[];
+}
+
+export interface PortResult {
+  readonly sent: readonly Captured[];
+  readonly counters: {
+    readonly rxFrames: number;
+    readonly rxBytes: number;
+    readonly txFrames: number;
+    readonly txBytes: number;
+    readonly drops: Readonly<Record<string, number>>;
+  };
+}
+
+export interface ReplayResult {
+  readonly ports: Readonly<Record<string, PortResult>>;
+  /** Over all ports, and what the gateway itself could not deliver. */
+  readonly drops: Readonly<Record<string, number>>;
+}
+
+/** Runs the inputs through a switch of the given configuration, in the order of their times. */
+export async function replay(config: Config, inputs: readonly ReplayInput[]): Promise<ReplayResult> {
+  const stage = new ReplayStage(
+    config,
+    inputs.map(input => input.port),
+  );
+  const queue = inputs.flatMap((input, index) => input.frames.map(frame => ({ index, frame })));
+  queue.sort((a, b) => timeMs(a.frame) - timeMs(b.frame)); // stable: as given, where times are equal
+  for (const { index, frame } of queue) await stage.play(index, frame);
+  return stage.result();
+}
+
+const timeMs = (frame: Captured): number => frame.seconds * 1000 + frame.nanoseconds / 1e6;
+
+class ReplayStage {
+  readonly #ports: readonly MemoryPort[];
+  readonly #dataplane: Dataplane;
+  readonly #dhcp: DhcpService | undefined;
+  readonly #sent: Captured[][];
+  readonly #punted: { frame: Uint8Array; ingress: number }[] = [];
+  #nowMs = Number.NaN;
+
+  constructor(config: Config, names: readonly string[]) {
+    this.#ports = names.map(name => new MemoryPort(name, { mtu: config.mtu }));
+    this.#sent = names.map(() => []);
+    const settings = gatewaySettings(config);
+    const uplink = names.indexOf(UPLINK);
+    const gateway = new Gateway({
+      ...settings,
+      uplink,
+      punt: { punt: (batch, row) => this.#punt(batch, row) },
+      seed: SEED,
+      flowMemory: flowMemory(config.maxFlows),
+    });
+    this.#dataplane = new Dataplane({
+      fdbMemory: fdbMemory(config.maxMacs),
+      counterMemory: counterMemory(),
+      maxMacs: config.maxMacs,
+      ageingS: config.ageingS,
+      seed: SEED,
+      gateway,
+      gatewayMac: settings.gatewayMac,
+      uplink,
+      onGone: () => undefined,
+    });
+    for (const [index, port] of this.#ports.entries()) this.#dataplane.attach(index, port);
+    this.#dhcp = config.dhcp === undefined ? undefined : this.#startDhcp(config, config.dhcp);
+  }
+
+  async play(index: number, frame: Captured): Promise<void> {
+    const nowMs = timeMs(frame);
+    this.#advance(nowMs);
+    (this.#ports[index] as MemoryPort).give(frame.data);
+    this.#dataplane.serve(index, nowMs);
+    for (const punted of this.#punted.splice(0)) this.#dhcp?.handle(punted.frame, punted.ingress, nowMs);
+    await this.#dhcp?.settled();
+    for (const [at, port] of this.#ports.entries()) {
+      for (const data of port.sent.splice(0))
+        this.#sent[at]?.push({ ...frame, data, originalLength: data.length });
+    }
+  }
+
+  result(): ReplayResult {
+    const { counters } = this.#dataplane;
+    const ports = Object.fromEntries(
+      this.#ports.map((port, index) => [
+        port.name,
+        {
+          sent: this.#sent[index] ?? [],
+          counters: {
+            rxFrames: counters.rxFrames[index] as number,
+            rxBytes: counters.rxBytes[index] as number,
+            txFrames: counters.txFrames[index] as number,
+            txBytes: counters.txBytes[index] as number,
+            drops: counters.dropsOf(index),
+          },
+        },
+      ]),
+    );
+    const drops: Record<string, number> = {};
+    for (const index of [...this.#ports.keys(), GATEWAY_PORT])
+      for (const [reason, count] of Object.entries(counters.dropsOf(index)))
+        drops[reason] = (drops[reason] ?? 0) + count;
+    return { ports, drops };
+  }
+
+  /** Lets the data plane's timers see the time between two frames. */
+  #advance(toMs: number): void {
+    if (Number.isNaN(this.#nowMs)) this.#nowMs = toMs;
+    this.#nowMs = Math.max(this.#nowMs, toMs - MAX_TICKS * TICK_MS);
+    for (; this.#nowMs + TICK_MS <= toMs; this.#nowMs += TICK_MS) this.#dataplane.tick(this.#nowMs + TICK_MS);
+    this.#nowMs = Math.max(this.#nowMs, toMs);
+  }
+
+  #punt(batch: Batch, row: number): boolean {
+    const at = batch.offset[row] as number;
+    const frame = batch.slab.slice(at, at + (batch.length[row] as number));
+    this.#punted.push({ frame, ingress: batch.ingress[row] as number });
+    return true;
+  }
+
+  #startDhcp(config: Config, dhcp: NonNullable<Config['dhcp']>): DhcpService {
+    const settings = gatewaySettings(config);
+    return new DhcpService({
+      ...dhcp,
+      network: settings.network,
+      mask: settings.mask,
+      broadcast: settings.broadcast,
+      gateway: settings.gatewayIp,
+      gatewayMac: settings.gatewayMac,
+      natAddress: settings.natAddress,
+      mtu: config.mtu,
+      store: new MemoryStore(),
+      send: (frame, egress) => this.#dataplane.inject(frame, egress, this.#nowMs),
+      resolvers: () => [],
+      portName: index => this.#ports[index]?.name ?? '',
+      log: () => undefined,
+      now: () => this.#nowMs,
+    });
+  }
+}
+
+export interface ReplayFiles {
+  readonly inputs: readonly { readonly port: string; readonly path: string }[];
+  readonly outDir: string;
+  readonly config: Config;
+}
+
+/** The same from files to files: DIR/<port>.pcap and DIR/counters.json. */
+export async function replayFiles({ inputs, outDir, config }: ReplayFiles): Promise<void> {
+  const read = await Promise.all(
+    inputs.map(async ({ port, path }) => ({ port, frames: await readCapture(path) })),
+  );
+  const result = await replay(config, read);
+  mkdirSync(outDir, { recursive: true });
+  for (const [name, port] of Object.entries(result.ports))
+    writeFileSync(join(outDir, `${name}.pcap`), emit(port.sent));
+  const counters = {
+    ports: Object.fromEntries(Object.entries(result.ports).map(([name, port]) => [name, port.counters])),
+    drops: result.drops,
+  };
+  writeFileSync(join(outDir, 'counters.json'), `${JSON.stringify(counters, null, 2)}\n`);
+}
