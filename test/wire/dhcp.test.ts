@@ -57,7 +57,9 @@ const messageWith = (value: fc.Arbitrary<Uint8Array>, maxOptions: number): fc.Ar
 
 test('emit, then parse, gives the same message, long options too', () => {
   fc.assert(
-    fc.property(messageWith(byteArray(0, 600), 12), sent => assert.equal(good(emit(sent, 65_000)), { ...sent })),
+    fc.property(messageWith(byteArray(0, 600), 12), sent =>
+      assert.equal(good(emit(sent, 65_000)), { ...sent }),
+    ),
     { seed: SEED, numRuns: 500 },
   );
 });
@@ -90,7 +92,7 @@ test('overload: what does not fit goes to file and sname, and comes back', () =>
 });
 
 test('parse: pads, a missing end, an option in pieces over all three fields', () => {
-    assert.is(fault(withOptions(0, 0, 53, 1, 1, 0, 0, 255)), 'none');
+  assert.is(fault(withOptions(0, 0, 53, 1, 1, 0, 0, 255)), 'none');
   assert.is(fault(withOptions(53, 1, 1).subarray(0, OPTIONS + 3)), 'none');
   const bytes = withOptions(53, 1, 1, 224, 1, 1, 52, 1, 3, 224, 1, 2, 255, 224, 1, 99);
   bytes.set([224, 1, 3, 255], 108);
