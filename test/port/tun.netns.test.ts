@@ -84,7 +84,7 @@ test('netlink: a new link is told, and watch calls on this thread', async () => 
       resolve();
     });
   });
-  await start('ip link add dm0 type dummy');
+  await start('ip link add dm0 type veth peer name dm1');
   await told;
   assert.ok(types.includes(RTM_NEWLINK), String(types));
   assert.is(native.netlinkReceive(fd, buffer), 0);

@@ -1,0 +1,169 @@
+/**
+ * Hosts on one machine: network namespaces with a prefix of their own, cables between them and programs in them. The demo
+ * and the tests stand on it. Whatever it made, `strike` removes, and ends what it started.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { ask } from './control/client.ts';
+import { run } from './host/run.ts';
+import { projectRoot } from './port/native.ts';
+
+const READY_TIMEOUT_MS = 10_000;
+const COMMAND_TIMEOUT_MS = 20_000;
+const POLL_MS = 10;
+
+/** One end of a cable: namespace, interface, address with its prefix length. */
+export type CableEnd = readonly [netns: string, name: string, address: string];
+
+export class Lab {
+  readonly #prefix: string;
+  /** A folder for state and sockets, gone with the lab. */
+  readonly folder = mkdtempSync(join(tmpdir(), 'vswitchd-lab-'));
+  readonly #netns: string[] = [];
+  readonly #children: ChildProcess[] = [];
+
+  constructor(purpose: string) {
+    this.#prefix = `vsw${purpose}${process.pid}`;
+  }
+
+  /** Makes a namespace and returns its full name. */
+  async netns(name: string): Promise<string> {
+    const full = `${this.#prefix}-${name}`;
+    await run('ip', ['netns', 'add', full]);
+    this.#netns.push(full);
+    await this.ip(full, 'link', 'set', 'lo', 'up');
+    return full;
+  }
+
+  ip(netns: string, ...words: string[]): Promise<string> {
+    return run('ip', ['-n', netns, ...words]);
+  }
+
+  /** Runs a program in a namespace and resolves with its output. */
+  inside(netns: string, ...words: string[]): Promise<string> {
+    return run('ip', ['netns', 'exec', netns, ...words], { timeoutMs: COMMAND_TIMEOUT_MS });
+  }
+
+  /** Starts a program in a namespace; `strike` ends it, if nobody has. */
+  spawn(netns: string, ...words: string[]): ChildProcess {
+    const child = spawn('ip', ['netns', 'exec', netns, ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
+    this.#children.push(child);
+    return child;
+  }
+
+  /** A veth between two namespaces, with addresses, up. */
+  async cable(left: CableEnd, right: CableEnd): Promise<void> {
+    await run('ip', [
+      'link',
+      'add',
+      left[1],
+      'netns',
+      left[0],
+      'type',
+      'veth',
+      'peer',
+      right[1],
+      'netns',
+      right[0],
+    ]);
+    for (const [netns, name, address] of [left, right]) {
+      await this.ip(netns, 'addr', 'add', address, 'dev', name);
+      await this.ip(netns, 'link', 'set', name, 'up');
+    }
+  }
+
+  /** Starts vswitchd in a namespace with this lab's folder for state and socket; resolves when it says that it is ready. */
+  async startSwitch(netns: string, ...options: string[]): Promise<ChildProcess> {
+    const child = this.spawnSwitch(netns, ...options);
+    await lineFrom(child, /ready/, READY_TIMEOUT_MS);
+    return child;
+  }
+
+  /** The same without waiting. */
+  spawnSwitch(netns: string, ...options: string[]): ChildProcess {
+    const where = ['--state-dir', this.folder, '--run-dir', this.folder];
+    return this.spawn(netns, join(projectRoot(), 'bin', 'vswitchd'), ...options, ...where);
+  }
+
+  /** Asks the running switch. */
+  ask<T>(resource: string, name = 'vsw0'): Promise<T> {
+    return ask<T>(join(this.folder, `${name}.sock`), resource);
+  }
+
+  /** udhcpc leaves the address to a script; the project's sets address and route and no more. */
+  async lease(netns: string, name: string): Promise<string> {
+    const script = join(projectRoot(), 'tools', 'udhcpc-script.sh');
+    await this.inside(netns, 'udhcpc', '-i', name, '-n', '-q', '-f', '-t', '5', '-T', '1', '-s', script);
+    return this.address(netns, name);
+  }
+
+  /** An interface's IPv4 address. */
+  async address(netns: string, name: string): Promise<string> {
+    const shown = await this.ip(netns, '-j', '-4', 'addr', 'show', 'dev', name);
+    const [link] = JSON.parse(shown) as { addr_info: { local: string }[] }[];
+    const address = link?.addr_info[0]?.local;
+    if (address === undefined) throw new Error(`${name} has no address`);
+    return address;
+  }
+
+  ping(netns: string, address: string, count = 3): Promise<string> {
+    return this.inside(netns, 'ping', '-c', String(count), '-i', '0.2', '-W', '2', address);
+  }
+
+  async strike(): Promise<void> {
+    for (const child of [...this.#children].reverse()) await ended(child, 'SIGTERM', 3_000);
+    for (const name of this.#netns) await run('ip', ['netns', 'delete', name]).catch(() => undefined);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+/** Asks again and again till the answer is yes; an error that says what was waited for when the time is up. */
+export async function until(what: string, timeoutMs: number, holds: () => Promise<boolean>): Promise<number> {
+  const start = performance.now();
+  while (!(await holds())) {
+    if (performance.now() - start > timeoutMs) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await new Promise(resolve => setTimeout(resolve, POLL_MS));
+  }
+  return performance.now() - start;
+}
+
+/** Waits for a line that matches; the child's end or the time's is an error that quotes what it said last. */
+export function lineFrom(child: ChildProcess, wanted: RegExp, timeoutMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let said = '';
+    const fail = (why: string): void => {
+      clearTimeout(timer);
+      reject(new Error(`${why}: ${said.trim().split('\n').slice(-3).join(' / ')}`));
+    };
+    const timer = setTimeout(() => fail(`no '${wanted.source}' in ${timeoutMs} ms`), timeoutMs);
+    const hear = (chunk: Buffer): void => {
+      said += chunk.toString();
+      if (!wanted.test(said)) return;
+      clearTimeout(timer);
+      resolve();
+    };
+    child.stdout?.on('data', hear);
+    child.stderr?.on('data', hear);
+    child.once('exit', code => fail(`it ended with code ${code}`));
+    child.once('error', error => fail(error.message));
+  });
+}
+
+/** Ends a program that was started here, harder when it does not listen; resolves with its exit code. */
+export function ended(
+  child: ChildProcess,
+  signal: NodeJS.Signals,
+  patienceMs: number,
+): Promise<number | null> {
+  if (child.exitCode !== null || child.signalCode !== null) return Promise.resolve(child.exitCode);
+  return new Promise(resolve => {
+    const timer = setTimeout(() => child.kill('SIGKILL'), patienceMs);
+    child.once('exit', () => {
+      clearTimeout(timer);
+      resolve(child.exitCode);
+    });
+    child.kill(signal);
+  });
+}
