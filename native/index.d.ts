@@ -17,6 +17,8 @@ export interface TunOptions {
   persist?: boolean;
 }
 export function openTun(options: TunOptions): { fd: number; name: string; ifindex: number };
+/** A new fd of the network namespace that the tap's interface is in; the caller closes it. EBADFD: the tap is gone. */
+export function deviceNetns(fd: number): number;
 export function setPersist(fd: number, on: boolean): void;
 
 /**

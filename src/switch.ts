@@ -204,6 +204,10 @@ export class Switch {
         if (ports.carrier(name, up)) this.#log.info(`${name}: ${up ? 'up' : 'no guest'}`);
         if (!up) plane.flush(ports.indexOf(name));
       },
+      located: (name, netns) => {
+        ports.attached(name, 'tap', netns);
+        this.#log.info(`${name}: now in namespace ${netns}`);
+      },
       warn: sentence => this.#log.warn(sentence),
     });
     this.#endings.push(() => follower.stop());

@@ -7,6 +7,7 @@ NAPI_MODULE_INIT() {
   const napi_property_descriptor exported[] = {
       EXPORT("openTun", openTun),
       EXPORT("setPersist", setPersist),
+      EXPORT("deviceNetns", deviceNetns),
       EXPORT("openPacket", openPacket),
       EXPORT("interfaceIndex", interfaceIndex),
       EXPORT("interfaceName", interfaceName),

@@ -75,6 +75,7 @@ napi_value setUp(napi_env env, napi_callback_info info);
 napi_value setMtu(napi_env env, napi_callback_info info);
 
 napi_value openTun(napi_env env, napi_callback_info info);
+napi_value deviceNetns(napi_env env, napi_callback_info info);
 napi_value setPersist(napi_env env, napi_callback_info info);
 napi_value readFrames(napi_env env, napi_callback_info info);
 napi_value writeFrames(napi_env env, napi_callback_info info);

@@ -124,6 +124,15 @@ napi_value openTun(napi_env env, napi_callback_info info) {
   return result;
 }
 
+/* An fd opened in a namespace keeps that namespace alive, so only asking tells where its interface is now. */
+napi_value deviceNetns(napi_env env, napi_callback_info info) {
+  napi_value v[1];
+  int32_t fd;
+  if (!arguments(env, info, 1, v) || !arg_fd(env, v[0], "fd", &fd)) return NULL;
+  const int netns = ioctl(fd, TUNGETDEVNETNS);
+  return netns < 0 ? throw_errno(env, errno, "TUNGETDEVNETNS", NULL) : from_int(env, netns);
+}
+
 napi_value setPersist(napi_env env, napi_callback_info info) {
   napi_value v[2];
   int32_t fd;

@@ -1,5 +1,5 @@
 /** Network namespaces: found by name, by path, or by the id that an rtnetlink event gives. */
-import { closeSync, openSync, readdirSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, statSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { OperatorError } from '../errors.ts';
 import type { Native } from '../port/native.ts';
@@ -74,6 +74,24 @@ function idOf(native: Native, socket: number, fd: number): number | undefined {
   // The kernel has answered by the time that send returns.
   const got = native.netlinkReceive(socket, answer);
   return got > 0 ? nsidOf(answer.subarray(0, got)) : undefined;
+}
+
+/**
+ * A name for the namespace with this inode: under /run/netns, else by a process in it; undefined when nobody has it.
+ * `likely` is looked at first.
+ */
+export function nameOfInode(inode: number, likely: string): string | undefined {
+  if (inodeOf(likely.includes('/') ? likely : join(NAMED, likely)) === inode) return likely;
+  for (const [path, name] of candidates()) if (inodeOf(path) === inode) return name;
+  return undefined;
+}
+
+function inodeOf(path: string): number | undefined {
+  try {
+    return statSync(path).ino;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The names under /run/netns. */

@@ -6,13 +6,14 @@
  *   in another one     the device end, an fd that stays valid wherever the interface goes
  *
  * The kernel tells of links in our namespace only (RTNLGRP_LINK). A tap that leaves is announced with the namespace that
- * it goes to; one that comes back is a new link of its name or with our alias; one whose namespace dies takes the device
- * with it, which the data plane sees as an error on the fd.
+ * it goes to; one that comes back is a new link of its name or with our alias; one that is deleted is an error on the fd,
+ * which the data plane sees; what becomes of its namespace is looked after now and then.
  *
  *   none ──new link──► interface ──moved away──► device ──back──► interface
  *     ▲                  │ deleted                  │ namespace or device deleted
  *     └──────────────────┴──────────────────────────┘
  */
+import { fstatSync, statSync } from 'node:fs';
 import type { Config, TapConfig } from '../config.ts';
 import type { PortSpec } from '../dataplane/messages.ts';
 import { OperatorError } from '../errors.ts';
@@ -20,12 +21,14 @@ import type { Native } from '../port/native.ts';
 import type { TapChange } from './changes.ts';
 import type { Journal } from './journal.ts';
 import { aliasRequest, GROUP_LINK, type LinkEvent, linkDump, linkEvents, RTM_DELLINK } from './netlink.ts';
-import { findNetns, type Netns, openNetns } from './netns.ts';
+import { findNetns, type Netns, nameOfInode, openNetns } from './netns.ts';
 import { run } from './run.ts';
 import type { Shields } from './shield.ts';
 import { deleteTap, findTap } from './taplinks.ts';
 
 const ENOBUFS = -105;
+/** How often taps in other namespaces are looked after: the kernel tells nothing of those. */
+const VISIT_MS = 500;
 /** A rename between our look-up and our open is tried again this often. */
 const OPEN_TRIES = 5;
 
@@ -35,6 +38,8 @@ export interface TapListener {
   detach(name: string, reason: string): void;
   /** Does somebody hold the other end of the interface? */
   carrier(name: string, up: boolean): void;
+  /** The tap has gone from one foreign namespace to another. */
+  located(name: string, netns: string): void;
   warn(sentence: string): void;
 }
 
@@ -61,9 +66,11 @@ export class TapFollower {
   readonly #taps: Tap[];
   readonly #netlink: number;
   readonly #watch: { close(): void };
+  readonly #lookAround: NodeJS.Timeout;
   readonly #buffer = new Uint8Array(65_536);
   /** Events are taken one after the other: each may wait for a tool. */
   #work: Promise<void> = Promise.resolve();
+  readonly #ownInode = statSync('/proc/self/ns/net').ino;
   #stopped = false;
 
   constructor(native: Native, config: Config, journal: Journal, shields: Shields, listener: TapListener) {
@@ -85,6 +92,7 @@ export class TapFollower {
     }));
     this.#netlink = native.netlinkOpen(GROUP_LINK);
     this.#watch = native.watch(this.#netlink, () => this.#read());
+    this.#lookAround = setInterval(() => this.#enqueue(async () => this.#visitAll()), VISIT_MS).unref();
   }
 
   /** Makes or opens every tap; throws when one can't be had. */
@@ -114,6 +122,7 @@ export class TapFollower {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#watch.close();
+    clearInterval(this.#lookAround);
     await this.#work;
     for (const tap of this.#taps) {
       if (tap.made !== undefined && tap.end === 'device') this.#native.setPersist(tap.fd, false);
@@ -227,6 +236,34 @@ export class TapFollower {
       } catch (error) {
         if ((error as NodeJS.ErrnoException).code !== 'ENODEV' || tries === 0) throw error;
       }
+    }
+  }
+
+  /**
+   * Our fd was opened in its namespace and so keeps it alive, even when its name is deleted and nobody is in it: then we
+   * are the last, and go. A tap that was passed on to another namespace is served on, and named by it.
+   */
+  #visitAll(): void {
+    for (const tap of this.#taps) {
+      if (tap.end !== 'device' || tap.netns === undefined) continue;
+      const inode = this.#netnsInode(tap.fd);
+      const name = inode === undefined ? undefined : nameOfInode(inode, tap.netns);
+      if (name === undefined && inode !== this.#ownInode) this.#leave(tap, 'its namespace was deleted');
+      else if (name !== undefined && name !== tap.netns && inode !== this.#ownInode) {
+        tap.netns = name;
+        this.#listener.located(tap.config.name, name);
+      }
+    }
+  }
+
+  #netnsInode(fd: number): number | undefined {
+    try {
+      const netns = this.#native.deviceNetns(fd);
+      const { ino } = fstatSync(netns);
+      this.#native.close(netns);
+      return ino;
+    } catch {
+      return undefined;
     }
   }
 

@@ -1,0 +1,58 @@
+/** What the namespace tests stand on: a lab whose host runs the switch, with a world outside, and snapshots of the host. */
+import type { PortView } from '../../src/control/views.ts';
+import { Lab, until } from '../../src/lab.ts';
+
+export const SUBNET = '192.168.100.0/24';
+export const GATEWAY = '192.168.100.1';
+export const OUTSIDE = '203.0.113.2';
+export const TAPS = ['--subnet', SUBNET, '--taps', 'tap0,tap1'] as const;
+
+export interface Stage {
+  readonly lab: Lab;
+  readonly host: string;
+  readonly red: string;
+  readonly blue: string;
+}
+
+/** Three namespaces: the host of the switch, and two guests'. */
+export async function newStage(purpose: string): Promise<Stage> {
+  const lab = new Lab(purpose);
+  return { lab, host: await lab.netns('host'), red: await lab.netns('red'), blue: await lab.netns('blue') };
+}
+
+/** A server's namespace behind the host, with no route to the guests' subnet. */
+export async function addOutside({ lab, host }: Stage): Promise<string> {
+  const out = await lab.netns('out');
+  await lab.cable([host, 'eth0', '203.0.113.1/24'], [out, 'eth0', `${OUTSIDE}/24`]);
+  return out;
+}
+
+/** Moves a tap into a guest's namespace, maybe renamed, sets it up and waits till the switch serves it there. */
+export async function plugIn({ lab, host }: Stage, tap: string, netns: string, name = tap): Promise<number> {
+  await lab.ip(host, 'link', 'set', tap, 'netns', netns, 'name', name);
+  const ms = await served(lab, tap, 'tap');
+  await lab.ip(netns, 'link', 'set', name, 'up');
+  return ms;
+}
+
+/** Waits till a port is served at an end (`tap`: device, `packet`: interface); how long it took, ms. */
+export const served = (lab: Lab, tap: string, kind: string): Promise<number> =>
+  until(`${tap} is served as ${kind}`, 5_000, async () => (await portOf(lab, tap)).kind === kind);
+
+export async function portOf(lab: Lab, name: string): Promise<PortView> {
+  const port = (await lab.ask<PortView[]>('ports')).find(candidate => candidate.name === name);
+  if (port === undefined) throw new Error(`there is no port ${name}`);
+  return port;
+}
+
+/** All that a switch may change on its host, as text. */
+export async function snapshot({ lab, host }: Stage): Promise<string> {
+  const parts = await Promise.all([
+    lab.inside(host, 'nft', 'list', 'ruleset'),
+    lab.inside(host, 'sysctl', '-n', 'net.ipv4.ip_forward'),
+    lab.ip(host, '-br', 'link'),
+    lab.ip(host, '-br', 'addr'),
+    lab.ip(host, 'route'),
+  ]);
+  return parts.join('\n--\n');
+}
