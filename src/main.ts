@@ -2,7 +2,6 @@
 
 import { type CommandLine, parseCommandLine } from './cli.ts';
 import type { Config, Place } from './config.ts';
-import { demo } from './demo.ts';
 import { reportAndExit } from './errors.ts';
 import { describe } from './host/changes.ts';
 import { Journal } from './host/journal.ts';
@@ -23,10 +22,12 @@ async function main(line: CommandLine): Promise<void> {
       return line.dryRun ? dryRun(line.config) : runSwitch(line.config);
     case 'undo':
       return undoLeft(line.place);
-    case 'demo':
+    case 'demo': {
       checkPrivilege();
+      const { demo } = await import('./demo.ts');
       process.exitCode = (await demo(text => console.log(text))) ? 0 : 1;
       return;
+    }
     case 'replay': {
       const { replayFiles } = await import('./replay.ts');
       return replayFiles(line);

@@ -18,7 +18,7 @@ import { Journal } from './host/journal.ts';
 import { checkRoutes, setUpUplink } from './host/links.ts';
 import { Locks } from './host/locks.ts';
 import { make, nftPresent, readPresent } from './host/nft.ts';
-import { plan } from './host/plan.ts';
+import { type Present, plan } from './host/plan.ts';
 import { Shields } from './host/shield.ts';
 import { TapFollower } from './host/taps.ts';
 import { undo, undoStale } from './host/undo.ts';
@@ -81,13 +81,13 @@ export class Switch {
     const journal = openJournal(config);
     const undone = await undoStale(journal, config);
     if (undone > 0) this.#log.info(`undid ${undone} changes that a killed instance had left`);
-    await checkRoutes(config);
-
-    const plane = this.#startPlane();
-    if (config.uplink === 'tun') this.#openUplink(plane);
-    await this.#changeHost(journal);
-    if (config.uplink === 'tun') await setUpUplink(config);
+    const plane = this.#startPlane(); // first: its thread starts while the host is looked at
+    const [present] = await Promise.all([readPresent(), checkRoutes(config)]);
+    const uplink = config.uplink === 'tun' ? this.#openUplink() : undefined;
+    await this.#changeHost(journal, present);
+    if (uplink !== undefined) await setUpUplink(config);
     const dhcp = this.#startDhcp(plane);
+    if (uplink !== undefined) this.#attachUplink(plane, uplink);
     const shields = new Shields(config.name, journal, config.firewall !== 'none');
     this.#endings.push(() => shields.lowerAll());
     await this.#followTaps(plane, journal, shields);
@@ -113,8 +113,9 @@ export class Switch {
     return plane;
   }
 
-  #openUplink(plane: Plane): void {
-    const { name, mtu } = this.#config;
+  /** Makes the tun, which goes with its file. */
+  #openUplink(): number {
+    const { name } = this.#config;
     let fd: number;
     try {
       fd = this.#native.openTun({ name, mode: 'tun', netns: -1, mustExist: false, ifindex: 0 }).fd;
@@ -128,13 +129,18 @@ export class Switch {
       );
     }
     this.#endings.push(() => this.#native.close(fd));
+    return fd;
+  }
+
+  #attachUplink(plane: Plane, fd: number): void {
+    const { name, mtu } = this.#config;
     plane.attach(UPLINK_PORT, { name, kind: 'tun', fd, mtu });
     this.#endings.push(() => plane.detach(UPLINK_PORT));
     this.#ports.attached(name, 'tun', undefined);
     this.#ports.carrier(name, true);
   }
 
-  async #changeHost(journal: Journal): Promise<void> {
+  async #changeHost(journal: Journal, present: Present): Promise<void> {
     const { firewall, name } = this.#config;
     if (firewall === 'nft' && !nftPresent())
       throw new OperatorError('--firewall nft: nft is not installed; apt-get install nftables', {
@@ -147,7 +153,7 @@ export class Switch {
       );
     const changes: readonly Change[] = plan(
       usable ? this.#config : { ...this.#config, firewall: 'none' },
-      await readPresent(),
+      present,
     );
     journal.record(changes);
     this.#endings.push(() => undo(journal, changes));

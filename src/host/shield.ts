@@ -23,20 +23,23 @@ export class Shields {
     this.#byNft = firewall && nftPresent();
   }
 
-  /** Cuts the host's stack off from an interface; call it before the interface is set up. */
-  async raise(tap: string): Promise<void> {
-    await this.lower(tap);
-    const settings: readonly Change[] = setting(
-      { sysctl: readSysctl },
-      `net/ipv6/conf/${tap}/disable_ipv6`,
-      '1',
-    );
-    const changes: Change[] = this.#byNft ? [...settings] : [...settings, { kind: 'tc', interface: tap }];
-    this.#journal.record(changes);
-    this.#raised.set(tap, changes);
-    await make(changes);
-    if (this.#byNft) await nft(`${shieldChain(this.#name, tap)}\n`);
-    else await cutWithTc(tap);
+  /** Cuts the host's stack off from interfaces, in one go; call it before they are set up. Twice does no harm. */
+  async raise(taps: readonly string[]): Promise<void> {
+    const missing = taps.filter(tap => !this.#raised.has(tap));
+    if (missing.length === 0) return;
+    const all: Change[] = [];
+    for (const tap of missing) {
+      const changes: Change[] = [
+        ...setting({ sysctl: readSysctl }, `net/ipv6/conf/${tap}/disable_ipv6`, '1'),
+      ];
+      if (!this.#byNft) changes.push({ kind: 'tc', interface: tap });
+      this.#raised.set(tap, changes);
+      all.push(...changes);
+    }
+    this.#journal.record(all);
+    await make(all);
+    if (this.#byNft) await nft(missing.map(tap => `${shieldChain(this.#name, tap)}\n`).join(''));
+    else for (const tap of missing) await cutWithTc(tap);
   }
 
   /** Takes the shield off an interface, which may be gone: then the kernel has taken off most of it. */

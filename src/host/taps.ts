@@ -18,7 +18,7 @@ import type { Config, TapConfig } from '../config.ts';
 import type { PortSpec } from '../dataplane/messages.ts';
 import { OperatorError } from '../errors.ts';
 import type { Native } from '../port/native.ts';
-import type { TapChange } from './changes.ts';
+import type { Change, TapChange } from './changes.ts';
 import type { Journal } from './journal.ts';
 import { aliasRequest, GROUP_LINK, type LinkEvent, linkDump, linkEvents, RTM_DELLINK } from './netlink.ts';
 import { findNetns, type Netns, nameOfInode, openNetns } from './netns.ts';
@@ -98,6 +98,7 @@ export class TapFollower {
   /** Makes or opens every tap; throws when one can't be had. */
   async start(): Promise<void> {
     const begun = this.#work.then(async () => {
+      await this.#shields.raise(this.#makeMissing());
       for (const tap of this.#taps) await this.#begin(tap);
       this.#native.netlinkSend(this.#netlink, linkDump());
     });
@@ -135,11 +136,25 @@ export class TapFollower {
     this.#native.close(this.#netlink);
   }
 
-  async #begin(tap: Tap): Promise<void> {
-    const before = this.#journal.changes.find(
-      (change): change is TapChange => change.kind === 'tap' && change.alias === tap.alias,
+  /** Makes what is to be served here and is not there; the names of those whose interface end is to be served. */
+  #makeMissing(): string[] {
+    const here = this.#taps.filter(
+      tap => tap.config.netns === undefined && this.#madeBefore(tap) === undefined,
     );
-    tap.made = before;
+    for (const tap of here)
+      if (this.#indexOf(tap.config.name) === undefined) this.#make(tap, tap.config.name);
+    return here.filter(tap => tap.config.end !== 'device').map(tap => tap.config.name);
+  }
+
+  /** What the journal of a killed instance says of the tap. */
+  #madeBefore(tap: Tap): TapChange | undefined {
+    const isIt = (change: Change): change is TapChange => change.kind === 'tap' && change.alias === tap.alias;
+    return tap.made === undefined ? this.#journal.changes.find(isIt) : undefined;
+  }
+
+  async #begin(tap: Tap): Promise<void> {
+    const before = this.#madeBefore(tap);
+    tap.made ??= before;
     // One that a killed instance made may be anywhere by now, under any name; its guest is to keep it.
     const found = before === undefined ? undefined : await findTap(tap.alias);
     if (found?.netns !== undefined) this.#openDevice(tap, openNetns(found.netns), found.ifindex);
@@ -191,7 +206,7 @@ export class TapFollower {
   /** Serves the interface end, in our namespace. */
   async #join(tap: Tap, ifindex: number): Promise<void> {
     const name = this.#native.interfaceName(ifindex, -1);
-    await this.#shields.raise(name);
+    await this.#shields.raise([name]);
     tap.shielded = name;
     this.#native.setUp(name, -1);
     tap.fd = this.#native.openPacket(ifindex);
