@@ -37,12 +37,15 @@ export const MAX_PORTS = 255;
 
 export class Batch {
   readonly capacity = BURST + EXTRA;
-  readonly slab = new Uint8Array(EXTRA * RESERVED_SLOT + BURST * SLOT);
-  readonly mem = new DataView(this.slab.buffer);
-  readonly words = new Int32Array(this.slab.buffer);
-  readonly halves = new Uint16Array(this.slab.buffer);
+  readonly slab: Uint8Array<ArrayBuffer>;
+  readonly mem: DataView;
+  readonly words: Int32Array;
+  readonly halves: Uint16Array;
   /** Where ports put what they receive, bytes from the slab's start. */
   readonly arena = EXTRA * RESERVED_SLOT;
+
+  /** Where the frames end that memory ports have laid down for good; 0: there are none. */
+  looped = 0;
 
   /** Rows in use. */
   count = 0;
@@ -64,6 +67,14 @@ export class Batch {
   readonly vlan = new Uint16Array(this.capacity);
 
   #reserved = 0;
+
+  /** `arenaBytes`: room for received frames; a burst of the largest, unless a benchmark loops over more. */
+  constructor(arenaBytes = BURST * SLOT) {
+    this.slab = new Uint8Array(EXTRA * RESERVED_SLOT + arenaBytes);
+    this.mem = new DataView(this.slab.buffer);
+    this.words = new Int32Array(this.slab.buffer);
+    this.halves = new Uint16Array(this.slab.buffer);
+  }
 
   /** Forgets all frames and takes the round's time. */
   reset(nowMs: number): void {

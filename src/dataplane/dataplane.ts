@@ -29,6 +29,8 @@ export interface DataplaneOptions {
   readonly gatewayMac?: Mac;
   /** The uplink's index: never flooded to, for only what the gateway routes goes there. -1: none. */
   readonly uplink: number;
+  /** Room for received frames; the default is a burst of the largest. */
+  readonly arenaBytes?: number | undefined;
   /** A port's device has vanished; it is no longer used, and waits for its `detach`. */
   onGone(index: number): void;
 }
@@ -39,7 +41,7 @@ const LINK_BYTES = 22;
 export class Dataplane {
   readonly counters: Counters;
   readonly fdb: Fdb;
-  readonly #batch = new Batch();
+  readonly #batch: Batch;
   readonly #stages: readonly Stage[];
   readonly #gateway: GatewayStage | undefined;
   readonly #uplink: number;
@@ -54,6 +56,7 @@ export class Dataplane {
   #dirtyCount = 0;
 
   constructor(options: DataplaneOptions) {
+    this.#batch = new Batch(options.arenaBytes);
     this.counters = new Counters(options.counterMemory);
     this.fdb = new Fdb(options.fdbMemory, options.maxMacs, options.ageingS, options.seed);
     this.#gateway = options.gateway;
@@ -146,9 +149,10 @@ export class Dataplane {
   #transmit(): void {
     const batch = this.#batch;
     this.#dirtyCount = 0;
-    for (let row = 0; row < batch.count; row++) {
-      const egress = batch.egress[row] as number;
-      const reason = batch.drop[row] as Drop;
+    const { count, egress: egresses, drop } = batch;
+    for (let row = 0; row < count; row++) {
+      const egress = egresses[row] as number;
+      const reason = drop[row] as Drop;
       if (reason !== Drop.None) this.counters.drop(batch.ingress[row] as number, reason, 1);
       else if (egress >= 0) this.#enqueue(row, egress);
       else if (egress === FLOOD) this.#flood(row);

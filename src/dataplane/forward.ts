@@ -7,18 +7,18 @@ import type { Fdb } from './fdb.ts';
 export const forward = (fdb: Fdb): Stage => ({
   name: 'forward',
   run(batch: Batch): void {
-    const { mem } = batch;
-    for (let row = 0; row < batch.count; row++) {
-      if (batch.drop[row] !== Drop.None || batch.egress[row] !== UNDECIDED) continue;
-      const at = batch.offset[row] as number;
+    const { count, mem, offset, drop, egress, vlan, ingress } = batch;
+    for (let row = 0; row < count; row++) {
+      if (drop[row] !== Drop.None || egress[row] !== UNDECIDED) continue;
+      const at = offset[row] as number;
       const hi = ethernet.destinationHi(mem, at);
       if (ethernet.isGroup(hi)) {
-        batch.egress[row] = FLOOD;
+        egress[row] = FLOOD;
         continue;
       }
-      const port = fdb.lookup(((batch.vlan[row] as number) << 16) | hi, ethernet.destinationLo(mem, at));
-      if (port === batch.ingress[row]) batch.drop[row] = Drop.SameSegment;
-      else batch.egress[row] = port < 0 ? FLOOD : port;
+      const port = fdb.lookup(((vlan[row] as number) << 16) | hi, ethernet.destinationLo(mem, at));
+      if (port === ingress[row]) drop[row] = Drop.SameSegment;
+      else egress[row] = port < 0 ? FLOOD : port;
     }
   },
 });

@@ -16,16 +16,15 @@ export const guard = (gatewayMac: Mac | undefined): Stage => ({
   run(batch: Batch): void {
     const hi = gatewayMac?.hi ?? -1;
     const lo = gatewayMac?.lo ?? -1;
-    for (let row = 0; row < batch.count; row++) {
-      if (batch.drop[row] !== Drop.None) continue;
-      const at = batch.offset[row] as number;
-      if (
-        ethernet.destinationHi(batch.mem, at) === RESERVED_HI &&
-        (ethernet.destinationLo(batch.mem, at) & ~15) === RESERVED_LO
-      )
-        batch.drop[row] = Drop.ReservedAddress;
-      else if (ethernet.sourceHi(batch.mem, at) === hi && ethernet.sourceLo(batch.mem, at) === lo)
-        batch.drop[row] = Drop.SourceIsGateway;
+    const { count, mem, offset, drop } = batch;
+    for (let row = 0; row < count; row++) {
+      if (drop[row] !== Drop.None) continue;
+      const at = offset[row] as number;
+      const reserved =
+        mem.getUint16(at) === RESERVED_HI && (ethernet.destinationLo(mem, at) & ~15) === RESERVED_LO;
+      if (reserved) drop[row] = Drop.ReservedAddress;
+      else if (mem.getUint16(at + 6) === hi && ethernet.sourceLo(mem, at) === lo)
+        drop[row] = Drop.SourceIsGateway;
     }
   },
 });

@@ -7,12 +7,12 @@ import type { Fdb } from './fdb.ts';
 export const learn = (fdb: Fdb): Stage => ({
   name: 'learn',
   run(batch: Batch): void {
-    const { mem, nowS } = batch;
-    for (let row = 0; row < batch.count; row++) {
-      if (batch.drop[row] !== Drop.None) continue;
-      const at = batch.offset[row] as number;
-      const key = ((batch.vlan[row] as number) << 16) | ethernet.sourceHi(mem, at);
-      fdb.learn(key, ethernet.sourceLo(mem, at), batch.ingress[row] as number, nowS);
+    const { count, mem, nowS, offset, drop, vlan, ingress } = batch;
+    for (let row = 0; row < count; row++) {
+      if (drop[row] !== Drop.None) continue;
+      const at = offset[row] as number;
+      const key = ((vlan[row] as number) << 16) | ethernet.sourceHi(mem, at);
+      fdb.learn(key, ethernet.sourceLo(mem, at), ingress[row] as number, nowS);
     }
   },
 });

@@ -7,29 +7,48 @@ import { type Batch, MAX_FRAME, type Stage } from './batch.ts';
 export const parse: Stage = {
   name: 'parse',
   run(batch: Batch): void {
-    for (let row = 0; row < batch.count; row++) batch.drop[row] = parseFrame(batch, row);
+    // Columns in locals: a loop that goes through the batch's fields costs twice as much.
+    const { count, mem, slab, halves, offset, length, drop, etherType, l3, vlan } = batch;
+    for (let row = 0; row < count; row++) {
+      const at = offset[row] as number;
+      const bytes = length[row] as number;
+      if (bytes < ethernet.ETHERNET_SIZE) drop[row] = Drop.FrameTooShort;
+      else if (bytes > MAX_FRAME) drop[row] = Drop.FrameTooLong;
+      else if ((slab[at + 6] as number) & 1) drop[row] = Drop.SourceIsGroup;
+      // flags and gso_type: one load says that there is nothing unfinished, as for nearly every small frame
+      else if (halves[(at - 10) >> 1] !== 0 && !checkOffload(mem, at, bytes))
+        drop[row] = Drop.BadOffloadHeader;
+      else {
+        const type = mem.getUint16(at + 12);
+        if (isTag(type)) {
+          drop[row] = skipTags(batch, row);
+        } else {
+          etherType[row] = type;
+          l3[row] = at + ethernet.ETHERNET_SIZE;
+          vlan[row] = 0;
+        }
+      }
+    }
   },
 };
 
-function parseFrame(batch: Batch, row: number): Drop {
-  const at = batch.offset[row] as number;
-  const bytes = batch.length[row] as number;
-  if (bytes < ethernet.ETHERNET_SIZE) return Drop.FrameTooShort;
-  if (bytes > MAX_FRAME) return Drop.FrameTooLong;
+const isTag = (type: number): boolean => type === ethernet.ETHERTYPE_TAG || type === ethernet.ETHERTYPE_STAG;
+
+/** Finds the EtherType behind the tags; the outer one names the VLAN. */
+function skipTags(batch: Batch, row: number): Drop {
   const { mem } = batch;
-  if ((batch.slab[at + 6] as number) & 1) return Drop.SourceIsGroup;
-  // flags and gso_type: one load says that there is nothing unfinished, as for nearly every small frame
-  if (batch.halves[(at - 10) >> 1] !== 0 && !checkOffload(mem, at, bytes)) return Drop.BadOffloadHeader;
+  const at = batch.offset[row] as number;
+  const end = at + (batch.length[row] as number);
   let type = ethernet.type(mem, at);
-  let l3 = at + ethernet.ETHERNET_SIZE;
-  batch.vlan[row] = 0;
-  while (type === ethernet.ETHERTYPE_TAG || type === ethernet.ETHERTYPE_STAG) {
-    if (l3 + ethernet.TAG_SIZE > at + bytes) return Drop.FrameTooShort;
-    if (l3 === at + ethernet.ETHERNET_SIZE) batch.vlan[row] = mem.getUint16(l3) & 0xfff;
-    type = mem.getUint16(l3 + 2);
-    l3 += ethernet.TAG_SIZE;
+  let next = at + ethernet.ETHERNET_SIZE;
+  if (next + ethernet.TAG_SIZE > end) return Drop.FrameTooShort;
+  batch.vlan[row] = mem.getUint16(next) & 0xfff;
+  while (isTag(type)) {
+    if (next + ethernet.TAG_SIZE > end) return Drop.FrameTooShort;
+    type = mem.getUint16(next + 2);
+    next += ethernet.TAG_SIZE;
   }
   batch.etherType[row] = type;
-  batch.l3[row] = l3;
+  batch.l3[row] = next;
   return Drop.None;
 }

@@ -73,6 +73,7 @@ function linkEvent(
   for (const { kind, at, size } of attributes(mem, from + IFINFO, to)) {
     if (kind === IFLA_IFNAME) name = text(bytes, at, size);
     else if (kind === IFLA_IFALIAS) alias = text(bytes, at, size);
+    else if (size < 4) continue;
     else if (kind === IFLA_MTU) mtu = mem.getUint32(at, true);
     else if (kind === IFLA_NEW_NETNSID) nsid = mem.getInt32(at, true);
     else if (kind === IFLA_NEW_IFINDEX) ifindex = mem.getInt32(at, true);
@@ -93,9 +94,10 @@ function linkEvent(
 export function nsidOf(bytes: Uint8Array): number | undefined {
   for (const { type, mem, from, to } of messages(bytes)) {
     if (type !== RTM_NEWNSID) continue;
-    for (const { kind, at } of attributes(mem, from + RTGENMSG, to)) {
+    for (const { kind, at, size } of attributes(mem, from + RTGENMSG, to)) {
+      if (kind !== NETNSA_NSID || size < 4) continue;
       const nsid = mem.getInt32(at, true);
-      if (kind === NETNSA_NSID && nsid >= 0) return nsid;
+      if (nsid >= 0) return nsid;
     }
   }
   return undefined;
@@ -111,6 +113,13 @@ export function nsidRequest(fd: number): Uint8Array {
 
 /** Asks for all links; the answers are RTM_NEWLINK. */
 export const linkDump = (): Uint8Array => request(RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, IFINFO).bytes;
+
+/** Asks for one link; the answer is an RTM_NEWLINK. Unlike a dump it is never refused because another is under way. */
+export function linkRequest(ifindex: number): Uint8Array {
+  const { bytes, mem } = request(RTM_GETLINK, NLM_F_REQUEST, IFINFO);
+  mem.setInt32(HEADER + 4, ifindex, true);
+  return bytes;
+}
 
 /** Gives a link an alias (`ip link set … alias`). */
 export function aliasRequest(ifindex: number, alias: string): Uint8Array {

@@ -1,7 +1,11 @@
-/** Taps by their alias, in our namespace and in all named ones: where a killed instance's taps have gone. */
+/** Taps by their index or alias: opened, found and deleted, in our namespace and in all named ones, where they may have gone. */
 import type { Native } from '../port/native.ts';
-import { namedNetns } from './netns.ts';
+import { linkEvents, linkRequest } from './netlink.ts';
+import { type Netns, namedNetns } from './netns.ts';
 import { run } from './run.ts';
+
+/** A rename between our look-up and our open is tried again this often. */
+const OPEN_TRIES = 5;
 
 export interface FoundTap {
   /** A name under /run/netns; undefined: in our own namespace. */
@@ -25,6 +29,35 @@ export async function findTap(alias: string): Promise<FoundTap | undefined> {
     if (link !== undefined) return { netns, name: link.ifname, ifindex: link.ifindex };
   }
   return undefined;
+}
+
+/**
+ * Opens the device end of the interface with this index, in a namespace or in ours, whatever its name is at the moment.
+ * EBUSY: another program has it. ENODEV, ENXIO: there is no such interface.
+ */
+export function openDeviceEnd(native: Native, ifindex: number, netns: Netns | undefined): number {
+  const where = netns?.fd ?? -1;
+  for (let tries = OPEN_TRIES; ; tries--) {
+    const name = native.interfaceName(ifindex, where);
+    try {
+      return native.openTun({ name, mode: 'tap', netns: where, mustExist: true, ifindex }).fd;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENODEV' || tries === 0) throw error;
+    }
+  }
+}
+
+/** Is the link of our namespace set up? */
+export function isUp(native: Native, ifindex: number): boolean {
+  const socket = native.netlinkOpen(0);
+  try {
+    const answer = new Uint8Array(32_768);
+    native.netlinkSend(socket, linkRequest(ifindex)); // answered by the time that it returns
+    const got = Math.max(0, native.netlinkReceive(socket, answer));
+    return linkEvents(answer.subarray(0, got))[0]?.up === true;
+  } finally {
+    native.close(socket);
+  }
 }
 
 /** Deletes a tap of our namespace; no fault when it is gone. */

@@ -14,23 +14,30 @@
  *     └──────────────────┴──────────────────────────┘
  */
 import { fstatSync, statSync } from 'node:fs';
-import type { Config, TapConfig } from '../config.ts';
+import type { Config } from '../config.ts';
 import type { PortSpec } from '../dataplane/messages.ts';
 import { OperatorError } from '../errors.ts';
 import type { Native } from '../port/native.ts';
 import type { Change, TapChange } from './changes.ts';
 import type { Journal } from './journal.ts';
-import { aliasRequest, GROUP_LINK, type LinkEvent, linkDump, linkEvents, RTM_DELLINK } from './netlink.ts';
+import {
+  aliasRequest,
+  GROUP_LINK,
+  type LinkEvent,
+  linkDump,
+  linkEvents,
+  linkRequest,
+  RTM_DELLINK,
+} from './netlink.ts';
 import { findNetns, type Netns, nameOfInode, openNetns } from './netns.ts';
 import { run } from './run.ts';
 import type { Shields } from './shield.ts';
-import { deleteTap, findTap } from './taplinks.ts';
+import { deleteByAlias, deleteTap, findTap, isUp, openDeviceEnd } from './taplinks.ts';
+import { concerns, newTap, type Place, type Tap } from './tapstate.ts';
 
 const ENOBUFS = -105;
 /** How often taps in other namespaces are looked after: the kernel tells nothing of those. */
 const VISIT_MS = 500;
-/** A rename between our look-up and our open is tried again this often. */
-const OPEN_TRIES = 5;
 
 export interface TapListener {
   /** The tap is served at this end from now on; the file stays open till `detach` has returned. */
@@ -41,20 +48,6 @@ export interface TapListener {
   /** The tap has gone from one foreign namespace to another. */
   located(name: string, netns: string): void;
   warn(sentence: string): void;
-}
-
-interface Tap {
-  readonly config: TapConfig;
-  readonly alias: string;
-  /** Is it ours to remove? */
-  made: TapChange | undefined;
-  end: 'none' | 'interface' | 'device';
-  fd: number;
-  ifindex: number;
-  /** The interface's name in our namespace, while it is there. */
-  shielded: string | undefined;
-  netns: string | undefined;
-  carrier: boolean;
 }
 
 export class TapFollower {
@@ -79,17 +72,7 @@ export class TapFollower {
     this.#journal = journal;
     this.#shields = shields;
     this.#listener = listener;
-    this.#taps = config.taps.map(tap => ({
-      config: tap,
-      alias: `vswitchd:${config.name}:${tap.name}`,
-      made: undefined,
-      end: 'none',
-      fd: -1,
-      ifindex: 0,
-      shielded: undefined,
-      netns: undefined,
-      carrier: false,
-    }));
+    this.#taps = config.taps.map(tap => newTap(tap, config.name));
     this.#netlink = native.netlinkOpen(GROUP_LINK);
     this.#watch = native.watch(this.#netlink, () => this.#read());
     this.#lookAround = setInterval(() => this.#enqueue(async () => this.#visitAll()), VISIT_MS).unref();
@@ -111,29 +94,67 @@ export class TapFollower {
   gone(name: string): void {
     const tap = this.#taps.find(candidate => candidate.config.name === name);
     if (tap === undefined) return;
-    const { fd } = tap;
+    const { attachment } = tap;
+    this.#read(); // where it went, if the kernel has said so already
     this.#enqueue(async () => {
-      if (tap.end === 'none' || tap.fd !== fd) return; // an event before this one has seen to it
+      if (tap.end === 'none' || tap.attachment !== attachment) return; // an event before this one has seen to it
+      const { end } = tap;
       this.#leave(tap, 'its device is gone');
+      // A device end fails only when the device has been deleted, an interface end also when it was moved.
+      if (end === 'device') this.#disown(tap);
+      else await this.#pursue(tap);
       this.#native.netlinkSend(this.#netlink, linkDump()); // it may be here again, under a name that we know
     });
   }
 
-  /** Closes what is open and removes the taps that we made, wherever they are; the others stay. */
+  /** Closes what is open and removes the taps that we made, wherever they are; the others stay as they were. */
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#watch.close();
     clearInterval(this.#lookAround);
     await this.#work;
     for (const tap of this.#taps) {
-      if (tap.made !== undefined && tap.end === 'device') this.#native.setPersist(tap.fd, false);
-      const atInterface = tap.end === 'interface';
-      this.#leave(tap, 'the switch stops');
-      if (tap.made === undefined) continue;
-      if (atInterface) await deleteTap(this.#native, tap.ifindex);
-      this.#journal.forget([tap.made]);
+      try {
+        await (tap.made === undefined ? this.#restore(tap) : this.#remove(tap));
+      } catch (error) {
+        this.#listener.warn(`${tap.config.name}: ${messageOf(error)}`); // the others are seen to all the same
+      }
     }
     this.#native.close(this.#netlink);
+  }
+
+  async #restore(tap: Tap): Promise<void> {
+    const { end, ifindex, wasDown } = tap;
+    this.#leave(tap, 'the switch stops');
+    if (end !== 'interface' || !wasDown) return;
+    await run('ip', ['link', 'set', 'dev', this.#native.interfaceName(ifindex, -1), 'down']);
+  }
+
+  async #remove(tap: Tap): Promise<void> {
+    const { end, ifindex } = tap;
+    // A tap that does not persist goes with its last file, in whatever namespace it is.
+    const goes = end === 'device' && this.#unpersist(tap);
+    this.#leave(tap, 'the switch stops');
+    if (end === 'interface') await deleteTap(this.#native, ifindex);
+    else if (!goes) await deleteByAlias(tap.alias);
+    this.#disown(tap);
+  }
+
+  #unpersist(tap: Tap): boolean {
+    try {
+      this.#native.setPersist(tap.fd, false);
+      return true;
+    } catch {
+      return false; // the device has gone before
+    }
+  }
+
+  /** The tap that we made or found is no more: one that has its name from now on is somebody else's. */
+  #disown(tap: Tap): void {
+    if (tap.made !== undefined) this.#journal.forget([tap.made]);
+    tap.made = undefined;
+    tap.busy = undefined;
+    tap.wasDown = false;
   }
 
   /** Makes what is to be served here and is not there; the names of those whose interface end is to be served. */
@@ -157,13 +178,16 @@ export class TapFollower {
     tap.made ??= before;
     // One that a killed instance made may be anywhere by now, under any name; its guest is to keep it.
     const found = before === undefined ? undefined : await findTap(tap.alias);
+    if (before !== undefined && found === undefined) this.#disown(tap);
     if (found?.netns !== undefined) this.#openDevice(tap, openNetns(found.netns), found.ifindex);
     else if (tap.config.netns !== undefined) await this.#beginElsewhere(tap, tap.config.netns);
     else await this.#beginHere(tap, found?.ifindex);
   }
 
   async #beginHere(tap: Tap, known: number | undefined): Promise<void> {
-    const ifindex = known ?? this.#indexOf(tap.config.name) ?? this.#make(tap, tap.config.name).ifindex;
+    const there = known ?? this.#indexOf(tap.config.name);
+    tap.wasDown = tap.made === undefined && there !== undefined && !isUp(this.#native, there);
+    const ifindex = there ?? this.#make(tap, tap.config.name).ifindex;
     if (tap.config.end === 'device') this.#openDevice(tap, undefined, ifindex);
     else await this.#join(tap, ifindex);
   }
@@ -214,23 +238,20 @@ export class TapFollower {
     tap.end = 'interface';
     tap.carrier = false;
     this.#attach(tap, 'packet');
-    this.#listener.carrier(tap.config.name, false); // the next event on it says otherwise
-    this.#native.netlinkSend(this.#netlink, linkDump());
+    this.#listener.carrier(tap.config.name, false);
+    this.#native.netlinkSend(this.#netlink, linkRequest(ifindex)); // the answer may say otherwise
   }
 
   /** Serves the device end of the interface with this index in a namespace, whose file is closed. */
   #openDevice(tap: Tap, netns: Netns | undefined, ifindex: number): void {
     try {
-      tap.fd = this.#openAt(ifindex, netns?.fd ?? -1);
+      tap.fd = openDeviceEnd(this.#native, ifindex, netns);
     } catch (cause) {
-      const where = netns === undefined ? '' : ` in namespace ${netns.name}`;
       if ((cause as NodeJS.ErrnoException).code !== 'EBUSY') throw cause;
+      const where = netns === undefined ? '' : ` in namespace ${netns.name}`;
       throw new OperatorError(
         `${tap.config.name}${where}: its device end is held by another program; end that, or leave the tap in the switch's own namespace`,
-        {
-          code: 'Busy',
-          cause,
-        },
+        { code: 'Busy', cause },
       );
     } finally {
       if (netns !== undefined) this.#native.close(netns.fd);
@@ -243,31 +264,34 @@ export class TapFollower {
     this.#listener.carrier(tap.config.name, true);
   }
 
-  #openAt(ifindex: number, netns: number): number {
-    for (let tries = OPEN_TRIES; ; tries--) {
-      const name = this.#native.interfaceName(ifindex, netns);
-      try {
-        return this.#native.openTun({ name, mode: 'tap', netns, mustExist: true, ifindex }).fd;
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENODEV' || tries === 0) throw error;
-      }
-    }
-  }
-
   /**
    * Our fd was opened in its namespace and so keeps it alive, even when its name is deleted and nobody is in it: then we
    * are the last, and go. A tap that was passed on to another namespace is served on, and named by it.
    */
   #visitAll(): void {
     for (const tap of this.#taps) {
+      if (tap.busy !== undefined) this.#tryAgain(tap, tap.busy);
       if (tap.end !== 'device' || tap.netns === undefined) continue;
       const inode = this.#netnsInode(tap.fd);
       const name = inode === undefined ? undefined : nameOfInode(inode, tap.netns);
-      if (name === undefined && inode !== this.#ownInode) this.#leave(tap, 'its namespace was deleted');
-      else if (name !== undefined && name !== tap.netns && inode !== this.#ownInode) {
+      if (name === undefined && inode !== this.#ownInode) {
+        if (tap.made !== undefined) this.#unpersist(tap);
+        this.#leave(tap, 'its namespace was deleted');
+        this.#disown(tap);
+      } else if (name !== undefined && name !== tap.netns && inode !== this.#ownInode) {
         tap.netns = name;
         this.#listener.located(tap.config.name, name);
       }
+    }
+  }
+
+  #tryAgain(tap: Tap, at: Place): void {
+    const netns = findNetns(this.#native, at.nsid);
+    tap.busy = undefined;
+    try {
+      if (netns !== undefined) this.#openDevice(tap, netns, at.ifindex);
+    } catch (error) {
+      if (isBusy(error)) tap.busy = at;
     }
   }
 
@@ -284,6 +308,8 @@ export class TapFollower {
 
   #attach(tap: Tap, kind: 'tap' | 'packet'): void {
     const { name } = tap.config;
+    tap.attachment++;
+    tap.busy = undefined;
     this.#listener.attach(name, { name, kind, fd: tap.fd, mtu: this.#config.mtu }, tap.netns);
   }
 
@@ -309,7 +335,7 @@ export class TapFollower {
 
   #enqueue(task: () => Promise<void>): void {
     this.#work = this.#work.then(task).catch(error => {
-      if (!this.#stopped) this.#listener.warn(error instanceof Error ? error.message : String(error));
+      if (!this.#stopped) this.#listener.warn(messageOf(error));
     });
   }
 
@@ -330,9 +356,10 @@ export class TapFollower {
       return;
     }
     if (tap.end === 'interface' || tap.config.end === 'device') return;
-    if (tap.config.netns !== undefined && event.alias !== tap.alias) return;
     // An event tells of a past moment: the link may have gone on since.
     if (this.#indexOf(event.name) !== event.ifindex) return;
+    // Somebody may have made another of that name while ours is away.
+    if (tap.end === 'device' && this.#netnsInode(tap.fd) !== this.#ownInode) return;
     this.#leave(tap, 'it is back');
     await this.#join(tap, event.ifindex);
   }
@@ -341,14 +368,39 @@ export class TapFollower {
   async #lost(tap: Tap, event: LinkEvent): Promise<void> {
     if (tap.end === 'interface')
       this.#leave(tap, event.movedTo === undefined ? 'it was deleted' : 'it was moved');
-    if (event.movedTo !== undefined && tap.end === 'none') {
-      const netns = findNetns(this.#native, event.movedTo.nsid);
-      if (netns === undefined)
-        this.#listener.warn(`${tap.config.name} went to a namespace that can't be found`);
-      else this.#openDevice(tap, netns, event.movedTo.ifindex);
+    try {
+      if (event.movedTo === undefined) this.#disown(tap);
+      else await this.#follow(tap, event.movedTo);
+    } finally {
+      await this.#lower(tap);
     }
-    if (tap.shielded !== undefined) await this.#shields.lower(tap.shielded);
+  }
+
+  async #follow(tap: Tap, to: Place): Promise<void> {
+    const netns = findNetns(this.#native, to.nsid);
+    try {
+      if (netns !== undefined) this.#openDevice(tap, netns, to.ifindex);
+    } catch (error) {
+      if (isBusy(error)) tap.busy = to;
+      if (!isGone(error)) throw error; // it has gone on meanwhile
+    }
+    if (tap.end === 'none') await this.#pursue(tap);
+    if (tap.end === 'none')
+      this.#listener.warn(`${tap.config.name} went to a namespace where it can't be found`);
+  }
+
+  /** Looks for a tap that we made in all named namespaces; others carry no alias to find them by. */
+  async #pursue(tap: Tap): Promise<void> {
+    const found = tap.made === undefined ? undefined : await findTap(tap.alias);
+    if (found?.netns === undefined) return; // nowhere, or here: then an event on it follows
+    this.#openDevice(tap, openNetns(found.netns), found.ifindex);
+    await this.#lower(tap);
+  }
+
+  async #lower(tap: Tap): Promise<void> {
+    const { shielded } = tap;
     tap.shielded = undefined;
+    if (shielded !== undefined) await this.#shields.lower(shielded);
   }
 
   #indexOf(name: string, netns = -1): number | undefined {
@@ -360,9 +412,10 @@ export class TapFollower {
   }
 }
 
-/** Is the event about this tap? By index while we serve it here; by name or alias when it comes. */
-function concerns(tap: Tap, event: LinkEvent): boolean {
-  if (tap.end === 'interface' || event.type === RTM_DELLINK)
-    return tap.end !== 'device' && tap.ifindex === event.ifindex;
-  return event.name === tap.config.name || event.alias === tap.alias;
-}
+const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
+
+/** Was there no interface of that index or name? */
+const isGone = (error: unknown): boolean =>
+  ['ENODEV', 'ENXIO'].includes((error as NodeJS.ErrnoException).code ?? '');
+
+const isBusy = (error: unknown): boolean => error instanceof OperatorError && error.code === 'Busy';

@@ -46,7 +46,7 @@ export class MemoryPort implements Port {
     this.#queue.push({ frame, header });
   }
 
-  /** From now on the frames are received again and again, and what is sent is counted, not kept. */
+  /** From now on the frames are received again and again, and what is sent is counted, not kept. All must fit the arena. */
   loop(frames: readonly Uint8Array[]): void {
     this.#looped = new LoopedFrames(frames);
   }
@@ -95,27 +95,50 @@ export class MemoryPort implements Port {
   close(): void {}
 }
 
-/** Frames laid out in the slab's arena as a tap packs them; writes only what a stage may have changed. */
+/**
+ * Frames that stand in the slab's arena, packed as a tap packs them, and are received where they are: what is measured
+ * with them is the pipeline and no copy. No stage may change them, so none may be for the gateway.
+ */
 class LoopedFrames {
   readonly #frames: readonly Uint8Array[];
+  readonly #offsets: Int32Array;
+  readonly #lengths: Int32Array;
+  #laid = false;
   #next = 0;
 
   constructor(frames: readonly Uint8Array[]) {
     this.#frames = frames;
+    this.#offsets = new Int32Array(frames.length);
+    this.#lengths = Int32Array.from(frames, frame => frame.length);
   }
 
   receive(batch: Batch, ingress: number): number {
-    let at = batch.arena;
-    for (let count = 0; count < BURST; count++) {
-      const frame = this.#frames[this.#next] as Uint8Array;
-      this.#next = this.#next + 1 === this.#frames.length ? 0 : this.#next + 1;
+    if (!this.#laid) this.#lay(batch);
+    const first = batch.count;
+    const total = this.#offsets.length;
+    let next = this.#next;
+    for (let row = first; row < first + BURST; row++) {
+      batch.offset[row] = this.#offsets[next] as number;
+      batch.length[row] = this.#lengths[next] as number;
+      next = next + 1 === total ? 0 : next + 1;
+    }
+    this.#next = next;
+    batch.claim(BURST, ingress);
+    return BURST;
+  }
+
+  /** Behind what the batch's other looped ports have laid there. */
+  #lay(batch: Batch): void {
+    let at = batch.looped === 0 ? batch.arena : batch.looped;
+    for (const [index, frame] of this.#frames.entries()) {
       const start = at + HEADROOM;
-      const slab = batch.slab;
-      for (let i = start - VNET_SIZE; i < start; i++) slab[i] = 0;
-      for (let i = 0; i < frame.length; i++) slab[start + i] = frame[i] as number;
-      batch.push(start, frame.length, ingress);
+      if (start + frame.length > batch.slab.length) throw new RangeError('the frames do not fit the arena');
+      batch.slab.fill(0, at, start);
+      batch.slab.set(frame, start);
+      this.#offsets[index] = start;
       at = (start + frame.length + 63) & ~63;
     }
-    return BURST;
+    batch.looped = at;
+    this.#laid = true;
   }
 }

@@ -1,0 +1,119 @@
+/**
+ * The whole pipeline in memory: frames per second from memory ports through parse, guard, learn, gateway test and forward
+ * to another port's list. The frames stand in the slab; no port copies them, as no tap's read is in the figure either.
+ */
+
+import { readReplayConfig } from '../src/config.ts';
+import { counterMemory } from '../src/dataplane/counters.ts';
+import { Dataplane } from '../src/dataplane/dataplane.ts';
+import { fdbMemory } from '../src/dataplane/fdb.ts';
+import { flowMemory } from '../src/gateway/flows.ts';
+import { Gateway } from '../src/gateway/gateway.ts';
+import { gatewaySettings } from '../src/identity.ts';
+import { MemoryPort } from '../src/port/memory.ts';
+import { readCaptureSync } from '../src/port/pcap-file.ts';
+import * as ethernet from '../src/wire/ethernet.ts';
+
+export interface Row {
+  readonly what: string;
+  readonly framesPerS: number;
+  readonly gbitPerS: number;
+}
+
+const ROUND_MS = 500;
+const ROUNDS = 5;
+const MAX_MACS = 65_536;
+
+/** Frames among stations of which half are behind either port. */
+function mesh(macs: number, bytes: number): [Uint8Array[], Uint8Array[]] {
+  const perSide = Math.min(macs / 2, 4096);
+  const stride = macs / 2 / perSide;
+  const frame = (from: number, to: number): Uint8Array => {
+    const data = new Uint8Array(bytes);
+    ethernet.setHeader(new DataView(data.buffer), 0, 0x0200, scatter(to), 0x0200, scatter(from), 0x88b5);
+    return data;
+  };
+  const left: Uint8Array[] = [];
+  const right: Uint8Array[] = [];
+  for (let i = 0; i < perSide * stride; i++) {
+    const peer = Math.imul(i, 40_503) & (perSide * stride - 1);
+    left.push(frame(2 * i, 2 * peer + 1));
+    right.push(frame(2 * i + 1, 2 * peer));
+  }
+  return [left, right];
+}
+
+/** Station numbers spread as vendors' addresses are not: the table must not profit from their order. */
+const scatter = (station: number): number => Math.imul(station + 1, 0x9e3779b1) | 0;
+
+/** Room for all frames, packed. */
+const arenaFor = (inputs: readonly (readonly Uint8Array[])[]): number =>
+  inputs.flat().reduce((sum, frame) => sum + frame.length + 192, 1 << 16) & ~63;
+
+function plane(inputs: readonly (readonly Uint8Array[])[]): Dataplane {
+  const config = readReplayConfig({});
+  const settings = gatewaySettings(config);
+  const dataplane = new Dataplane({
+    fdbMemory: fdbMemory(MAX_MACS),
+    counterMemory: counterMemory(),
+    maxMacs: MAX_MACS,
+    ageingS: 300,
+    seed: 1,
+    gateway: new Gateway({
+      ...settings,
+      uplink: -1,
+      punt: { punt: () => true },
+      seed: 1,
+      flowMemory: flowMemory(1024),
+    }),
+    gatewayMac: settings.gatewayMac,
+    uplink: -1,
+    arenaBytes: arenaFor(inputs),
+    onGone: () => undefined,
+  });
+  for (const [index, frames] of inputs.entries()) {
+    const port = new MemoryPort(`p${index}`);
+    port.loop(frames);
+    dataplane.attach(index, port);
+  }
+  return dataplane;
+}
+
+/** The median of some rounds, after one to warm up. */
+function measure(what: string, inputs: readonly (readonly Uint8Array[])[]): Row {
+  const dataplane = plane(inputs);
+  const busy = inputs
+    .map((frames, index) => [frames, index] as const)
+    .filter(([frames]) => frames.length > 0);
+  const rates: number[] = [];
+  let bytes = 0;
+  let frames = 0;
+  for (let round = 0; round <= ROUNDS; round++) {
+    const start = performance.now();
+    let count = 0;
+    while (performance.now() - start < ROUND_MS)
+      for (let turn = 0; turn < 64; turn++)
+        for (const [, index] of busy) count += dataplane.serve(index, start);
+    if (round > 0) rates.push((count * 1000) / (performance.now() - start));
+  }
+  for (const [list] of busy)
+    for (const frame of list) {
+      bytes += frame.length;
+      frames++;
+    }
+  rates.sort((a, b) => a - b);
+  const framesPerS = rates[ROUNDS >> 1] as number;
+  return { what, framesPerS, gbitPerS: (framesPerS * (bytes / frames) * 8) / 1e9 };
+}
+
+/** Sizes and numbers of stations; or the frames of a capture, looped. */
+export function memoryBench(pcap: string | undefined): Row[] {
+  if (pcap !== undefined) {
+    const frames = readCaptureSync(pcap).map(frame => Uint8Array.from(frame.data));
+    return [measure(`${frames.length} frames of the capture`, [frames, []])];
+  }
+  const rows: Row[] = [];
+  for (const macs of [2, 1_024, 65_536])
+    for (const bytes of [64, 512, 1_514]) rows.push(measure(`${bytes} B, ${macs} MACs`, mesh(macs, bytes)));
+  return rows;
+}
