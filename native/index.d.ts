@@ -23,7 +23,7 @@ export function setPersist(fd: number, on: boolean): void;
 
 /**
  * A non-blocking AF_PACKET/SOCK_RAW socket on the interface: PACKET_VNET_HDR, PACKET_IGNORE_OUTGOING,
- * PACKET_QDISC_BYPASS, promiscuous membership, PACKET_AUXDATA (a VLAN tag that the kernel took out is put back).
+ * promiscuous membership, PACKET_AUXDATA (a VLAN tag that the kernel took out is put back).
  */
 export function openPacket(ifindex: number): number;
 

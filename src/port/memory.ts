@@ -46,9 +46,12 @@ export class MemoryPort implements Port {
     this.#queue.push({ frame, header });
   }
 
-  /** From now on the frames are received again and again, and what is sent is counted, not kept. All must fit the arena. */
-  loop(frames: readonly Uint8Array[]): void {
-    this.#looped = new LoopedFrames(frames);
+  /**
+   * From now on the frames are received again and again, and what is sent is counted, not kept. All must fit the arena.
+   * `copied`: written anew each time, for stages that change frames where they stand.
+   */
+  loop(frames: readonly Uint8Array[], copied = false): void {
+    this.#looped = new LoopedFrames(frames, copied);
   }
 
   receive(batch: Batch, ingress: number): number {
@@ -97,23 +100,27 @@ export class MemoryPort implements Port {
 
 /**
  * Frames that stand in the slab's arena, packed as a tap packs them, and are received where they are: what is measured
- * with them is the pipeline and no copy. No stage may change them, so none may be for the gateway.
+ * with them is the pipeline and no copy. A burst may hold a frame twice, so a stage that changes frames needs BURST of
+ * them, copied anew.
  */
 class LoopedFrames {
   readonly #frames: readonly Uint8Array[];
+  readonly #copied: boolean;
   readonly #offsets: Int32Array;
   readonly #lengths: Int32Array;
   #laid = false;
   #next = 0;
 
-  constructor(frames: readonly Uint8Array[]) {
+  constructor(frames: readonly Uint8Array[], copied: boolean) {
     this.#frames = frames;
+    this.#copied = copied;
     this.#offsets = new Int32Array(frames.length);
     this.#lengths = Int32Array.from(frames, frame => frame.length);
   }
 
   receive(batch: Batch, ingress: number): number {
     if (!this.#laid) this.#lay(batch);
+    if (this.#copied) this.#copy(batch);
     const first = batch.count;
     const total = this.#offsets.length;
     let next = this.#next;
@@ -125,6 +132,16 @@ class LoopedFrames {
     this.#next = next;
     batch.claim(BURST, ingress);
     return BURST;
+  }
+
+  #copy(batch: Batch): void {
+    const { slab } = batch;
+    for (let index = 0; index < this.#frames.length; index++) {
+      const frame = this.#frames[index] as Uint8Array;
+      const at = this.#offsets[index] as number;
+      for (let i = at - VNET_SIZE; i < at; i++) slab[i] = 0;
+      for (let i = 0; i < frame.length; i++) slab[at + i] = frame[i] as number;
+    }
   }
 
   /** Behind what the batch's other looped ports have laid there. */

@@ -45,21 +45,24 @@ export class Finisher {
   finish(from: Uint8Array, mem: DataView, at: number, bytes: number): Drop {
     this.count = 0;
     const kind = gsoType(mem, at) & ~GSO_ECN;
+    if (bytes < ethernet.ETHERNET_SIZE) return Drop.BadOffloadHeader;
     if (kind !== GSO_NONE) return this.#segment(from, mem, at, bytes, kind);
     if (bytes > this.slab.length) return Drop.FrameTooLong;
-    copy(from, at, this.slab, 0, bytes);
-    this.#emit(0, bytes);
-    if ((vnetFlags(mem, at) & VNET_NEEDS_CSUM) === 0) return Drop.None;
+    const open = (vnetFlags(mem, at) & VNET_NEEDS_CSUM) !== 0;
     const start = csumStart(mem, at);
     const field = start + csumOffset(mem, at);
-    if (field + 2 > bytes) return Drop.BadOffloadHeader;
+    if (open && field + 2 > bytes) return Drop.BadOffloadHeader;
+    copy(from, at, this.slab, 0, bytes);
+    this.#emit(0, bytes);
+    if (!open) return Drop.None;
     // The field holds the pseudo-header's sum, so summing over it completes it.
-    const sum = sums.checksum(this.mem, start, bytes - start);
-    this.mem.setUint16(field, sum === 0 && csumOffset(mem, at) === udp.UDP_CHECKSUM ? 0xffff : sum);
+    // Zero would say of a datagram that nobody summed it; the kernel sends ones instead whatever the protocol.
+    this.mem.setUint16(field, sums.checksum(this.mem, start, bytes - start) || 0xffff);
     return Drop.None;
   }
 
   #segment(from: Uint8Array, mem: DataView, at: number, bytes: number, kind: number): Drop {
+    if (kind !== GSO_TCPV4 && kind !== GSO_TCPV6 && kind !== GSO_UDP_L4) return Drop.BadOffloadHeader;
     const l3 = networkHeader(mem, at, bytes);
     if (l3 < 0) return Drop.BadOffloadHeader;
     const version = (from[at + l3] as number) >> 4;
@@ -146,7 +149,9 @@ function networkHeader(mem: DataView, at: number, bytes: number): number {
     type = mem.getUint16(at + l3 + 2);
     l3 += ethernet.TAG_SIZE;
   }
-  return l3;
+  if (l3 >= bytes) return -1;
+  const version = mem.getUint8(at + l3) >> 4;
+  return type === (version === 4 ? ethernet.ETHERTYPE_IP4 : ethernet.ETHERTYPE_IP6) ? l3 : -1;
 }
 
 /** Bytes to the TCP or UDP header; -1 when the packet is not what the header says, or does not hold one. */

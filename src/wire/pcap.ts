@@ -79,8 +79,10 @@ function parseRecords(bytes: Uint8Array, little: boolean, nano: boolean): Captur
 
 interface Interface {
   readonly link: number;
-  /** Ticks a second. */
-  readonly resolution: number;
+  /** Bytes of a frame that were kept at the most; 0: all. */
+  readonly snapLength: number;
+  /** Ticks a second. A tick of a nanosecond since 1970 is more than a double holds exactly. */
+  readonly resolution: bigint;
 }
 
 function parseBlocks(bytes: Uint8Array): Captured[] {
@@ -92,12 +94,16 @@ function parseBlocks(bytes: Uint8Array): Captured[] {
     if (at + 12 > bytes.length) throw broken(at, 'a block of at least 12 bytes');
     if (mem.getUint32(at, true) === SECTION) {
       little = mem.getUint32(at + 8, true) === BYTE_ORDER;
+      if (mem.getUint32(at + 8, little) !== BYTE_ORDER)
+        throw broken(at + 8, 'the byte-order magic of a section');
       interfaces = [];
     }
     const type = mem.getUint32(at, little);
     const size = mem.getUint32(at + 4, little);
     if (size < 12 || size % 4 !== 0 || at + size > bytes.length)
       throw broken(at, `a block that fits, not one of ${size} bytes`);
+    if (mem.getUint32(at + size - 4, little) !== size)
+      throw broken(at + size - 4, `the block's length ${size} once more`);
     const block = { bytes, mem, little, at, end: at + size - 4 };
     if (type === INTERFACE) interfaces.push(parseInterface(block));
     else if (type === ENHANCED_PACKET || type === OLD_PACKET || type === SIMPLE_PACKET) {
@@ -119,18 +125,23 @@ interface Block {
 }
 
 function parseInterface({ mem, little, at, end }: Block): Interface {
-  let resolution = 1e6;
+  if (at + 16 > end) throw broken(at, 'an interface block with its header');
+  let resolution = 1_000_000n;
   for (let option = at + 16; option + 4 <= end; ) {
     const code = mem.getUint16(option, little);
     const size = mem.getUint16(option + 2, little);
     if (code === 0) break;
-    if (code === TSRESOL && size === 1) {
+    if (code === TSRESOL && size === 1 && option + 4 < end) {
       const power = mem.getUint8(option + 4);
-      resolution = power & 0x80 ? 2 ** (power & 0x7f) : 10 ** power;
+      resolution = power & 0x80 ? 2n ** BigInt(power & 0x7f) : 10n ** BigInt(power);
     }
     option += 4 + ((size + 3) & ~3);
   }
-  return { link: mem.getUint16(at + 8, little), resolution };
+  return {
+    link: mem.getUint16(at + 8, little),
+    snapLength: mem.getUint32(at + 12, little),
+    resolution,
+  };
 }
 
 function parsePacket(block: Block, type: number, interfaces: readonly Interface[]): Captured | undefined {
@@ -147,14 +158,18 @@ function parsePacket(block: Block, type: number, interfaces: readonly Interface[
   if (captor === undefined) throw broken(at, `interface ${which} to have been described before`);
   if (captor.link !== LINK_ETHERNET) return undefined;
   const originalLength = mem.getUint32(at + (simple ? 8 : 24), little);
-  const kept = simple ? Math.min(originalLength, end - body) : mem.getUint32(at + 20, little);
+  // A simple block does not say how much was kept: all, up to the interface's limit; padding may follow.
+  const kept = simple
+    ? Math.min(originalLength, captor.snapLength || originalLength)
+    : mem.getUint32(at + 20, little);
   if (kept > MAX_CAPTURED || body + kept > end)
     throw broken(at, `a frame that fits its block, not ${kept} bytes`);
-  const ticks = simple ? 0 : mem.getUint32(at + 12, little) * 2 ** 32 + mem.getUint32(at + 16, little);
-  const seconds = Math.floor(ticks / captor.resolution);
+  const ticks = simple
+    ? 0n
+    : (BigInt(mem.getUint32(at + 12, little)) << 32n) | BigInt(mem.getUint32(at + 16, little));
   return {
-    seconds,
-    nanoseconds: Math.floor(((ticks - seconds * captor.resolution) * 1e9) / captor.resolution),
+    seconds: Number(ticks / captor.resolution),
+    nanoseconds: Number(((ticks % captor.resolution) * 1_000_000_000n) / captor.resolution),
     data: bytes.subarray(body, body + kept),
     originalLength,
   };

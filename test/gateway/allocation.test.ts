@@ -6,6 +6,7 @@ import * as assert from 'uvu/assert';
 import { A, A_MAC, B, GATEWAY, GATEWAY_MAC, NAT_ADDRESS as NAT } from '../../fixtures/arp.ts';
 import { down, up, WORLD } from '../../fixtures/nat.ts';
 import { arpFrame, echoPacket, ip, mac, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
+import { BURST } from '../../src/dataplane/batch.ts';
 import { memorySwitch } from './harness.ts';
 
 setFlagsFromString('--expose-gc');
@@ -19,30 +20,41 @@ const FRAMES_A_ROUND = 192;
 /** A boxed number would be 16 bytes, a subarray 96. */
 const BYTES_A_FRAME = 1;
 
+/** A whole burst of the frames, each a frame of its own: the NAT changes them where they stand. */
+const burst = (frames: readonly Uint8Array[]): Uint8Array[] =>
+  Array.from({ length: BURST }, (_, i) => (frames[i % frames.length] as Uint8Array).slice());
+
 test('gateway: allocates nothing per frame', () => {
   const box = memorySwitch();
   const ports = { from: 4000, to: 53 };
   const back = { from: 53, to: 4000 };
-  box.ports.p0?.loop([
-    up(A_MAC, udpPacket({ source: A, destination: WORLD }, ports, 'hello')),
-    up(A_MAC, tcpPacket({ source: A, destination: WORLD }, ports, 0x10, 'hello')),
-    up(A_MAC, echoPacket({ source: A, destination: WORLD }, 8, 9, 1)),
-    up(A_MAC, echoPacket({ source: A, destination: GATEWAY }, 8, 9, 1)),
-    up(A_MAC, udpPacket({ source: A, destination: B, ttl: 1 }, ports, 'dies')),
-    arpFrame({ operation: 1, sender: A_MAC, senderIp: A, targetIp: GATEWAY }),
-    arpFrame({ operation: 1, sender: A_MAC, senderIp: A, targetIp: GATEWAY }, GATEWAY_MAC),
-  ]);
+  box.ports.p0?.loop(
+    burst([
+      up(A_MAC, udpPacket({ source: A, destination: WORLD }, ports, 'hello')),
+      up(A_MAC, tcpPacket({ source: A, destination: WORLD }, ports, 0x10, 'hello')),
+      up(A_MAC, echoPacket({ source: A, destination: WORLD }, 8, 9, 1)),
+      up(A_MAC, echoPacket({ source: A, destination: GATEWAY }, 8, 9, 1)),
+      up(A_MAC, udpPacket({ source: A, destination: B, ttl: 1 }, ports, 'dies')),
+      arpFrame({ operation: 1, sender: A_MAC, senderIp: A, targetIp: GATEWAY }),
+      arpFrame({ operation: 1, sender: A_MAC, senderIp: A, targetIp: GATEWAY }, GATEWAY_MAC),
+    ]),
+    true,
+  );
   // A looped port counts what it is sent instead of keeping it.
-  box.ports.p1?.loop([
-    arpFrame({ operation: 1, sender: mac('02:00:00:00:00:0c'), senderIp: C, targetIp: C }),
-  ]);
-  box.ports.uplink?.loop([
-    down(udpPacket({ source: WORLD, destination: NAT }, back, 'hello')),
-    down(tcpPacket({ source: WORLD, destination: NAT }, back, 0x10, 'hello')),
-    down(udpPacket({ source: WORLD, destination: NAT }, { from: 53, to: 9 }, 'unmapped')),
-    down(udpPacket({ source: GATEWAY, destination: B }, back, 'is held, and asked for')),
-    down(udpPacket({ source: GATEWAY, destination: A }, back, 'hello')),
-  ]);
+  box.ports.p1?.loop(
+    burst([arpFrame({ operation: 1, sender: mac('02:00:00:00:00:0c'), senderIp: C, targetIp: C })]),
+    true,
+  );
+  box.ports.uplink?.loop(
+    burst([
+      down(udpPacket({ source: WORLD, destination: NAT }, back, 'hello')),
+      down(tcpPacket({ source: WORLD, destination: NAT }, back, 0x10, 'hello')),
+      down(udpPacket({ source: WORLD, destination: NAT }, { from: 53, to: 9 }, 'unmapped')),
+      down(udpPacket({ source: GATEWAY, destination: B }, back, 'is held, and asked for')),
+      down(udpPacket({ source: GATEWAY, destination: A }, back, 'hello')),
+    ]),
+    true,
+  );
   let nowMs = 0;
   const allocated = (rounds: number): number => {
     collect();

@@ -1,7 +1,7 @@
 /** Taps by their device end and interfaces by packet sockets, against the kernel's own stack in namespaces. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Batch, BURST } from '../../src/dataplane/batch.ts';
+import { Batch, BURST, HEADROOM } from '../../src/dataplane/batch.ts';
 import { loadNative } from '../../src/port/native.ts';
 import { PacketPort } from '../../src/port/packet.ts';
 import { GONE } from '../../src/port/port.ts';

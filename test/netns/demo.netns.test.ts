@@ -1,0 +1,84 @@
+// timeout: 90 s
+/** What a person runs: the demo, vswitchctl, replay, and the refusals of bad input. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { run } from '../../src/host/run.ts';
+import { projectRoot } from '../../src/port/native.ts';
+import { newStage, TAPS } from './stage.ts';
+
+const bin = (name: string): string => join(projectRoot(), 'bin', name);
+
+test('the demo passes, and nothing of it is left', async () => {
+  const before = await run('ip', ['netns', 'list']);
+  const said = await run('node', [bin('vswitchd'), 'demo'], { timeoutMs: 60_000 });
+  assert.match(said, /all 11 steps passed/);
+  assert.match(said, /ADDRESS +MAC +HOST NAME/);
+  assert.match(said, /PROTOCOL +INSIDE/);
+  assert.is(await run('ip', ['netns', 'list']), before);
+});
+
+test('vswitchctl shows tables and JSON, and says when nobody answers', async () => {
+  const { lab, host } = await newStage('ct');
+  try {
+    await lab.startSwitch(host, ...TAPS);
+    const ask = (...words: string[]): Promise<string> =>
+      lab.inside(host, bin('vswitchctl'), '--run-dir', lab.folder, ...words);
+    const screen = await ask();
+    assert.match(screen, /^vsw0 {2}192\.168\.100\.0\/24 {2}gateway 192\.168\.100\.1/);
+    assert.match(screen, /tap0 +down +packet/);
+    for (const resource of ['ports', 'macs', 'leases', 'flows'])
+      assert.type(JSON.parse(await ask('--json', resource)), 'object');
+    const nobody = spawnSync(bin('vswitchctl'), ['--run-dir', '/nonexistent'], { encoding: 'utf8' });
+    assert.is(nobody.status, 3);
+    assert.match(nobody.stderr, /no switch answers at \/nonexistent\/vsw0\.sock/);
+  } finally {
+    await lab.strike();
+  }
+});
+
+test('replay writes what each port sent, and the counters', () => {
+  const out = mkdtempSync(join(tmpdir(), 'vswitchd-replay-'));
+  try {
+    const at = join(projectRoot(), 'fixtures', 'arp', 'request-for-gateway');
+    const inputs = ['p0', 'p1'].flatMap(port => ['--in', `${port}=${join(at, `in.${port}.pcap`)}`]);
+    const { status, stderr } = spawnSync(bin('vswitchd'), ['replay', ...inputs, '--out', out], {
+      encoding: 'utf8',
+    });
+    assert.is(status, 0, stderr);
+    const counters = JSON.parse(readFileSync(join(out, 'counters.json'), 'utf8')) as {
+      ports: Record<string, { txFrames: number }>;
+    };
+    assert.is(counters.ports.p0?.txFrames, 1);
+    assert.is(readFileSync(join(out, 'p0.pcap')).readUInt32LE(0), 0xa1b23c4d);
+    writeFileSync(join(out, 'cut.pcap'), readFileSync(join(at, 'in.p0.pcap')).subarray(0, 50));
+    const cut = spawnSync(bin('vswitchd'), ['replay', '--in', `p0=${join(out, 'cut.pcap')}`, '--out', out], {
+      encoding: 'utf8',
+    });
+    assert.is(cut.status, 2);
+    assert.match(cut.stderr, /cut\.pcap: at byte 24: expected/);
+  } finally {
+    rmSync(out, { recursive: true, force: true });
+  }
+});
+
+for (const [what, words, sentence] of [
+  ['a bad CIDR', ['--subnet', 'nonsense', '--taps', 'tap0'], /--subnet nonsense/],
+  ['host bits', ['--subnet', '10.0.0.5/24', '--taps', 'tap0'], /10\.0\.0\.5\/24/],
+  ['a /31', ['--subnet', '10.0.0.0/31', '--taps', 'tap0'], /\/30/],
+  ['a long tap name', ['--subnet', '10.0.0.0/24', '--taps', 'tap0123456789012'], /15 (bytes|characters)/],
+  ['the same tap twice', ['--subnet', '10.0.0.0/24', '--taps', 'tap0,tap0'], /twice/],
+  ['an unknown option', ['--subnet', '10.0.0.0/24', '--taps', 'tap0', '--frob'], /--frob/],
+] as const) {
+  test(`${what} is refused with one sentence and code 2`, () => {
+    const { status, stderr } = spawnSync(bin('vswitchd'), words, { encoding: 'utf8' });
+    assert.is(status, 2, stderr);
+    assert.match(stderr, sentence);
+    assert.is(stderr.trim().split('\n').length, 1);
+  });
+}
+
+test.run();
