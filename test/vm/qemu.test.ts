@@ -1,0 +1,94 @@
+// timeout: 280 s
+/** QEMU, unmodified: guests on taps of the host's own namespace, with the command line that people use with a bridge. */
+import type { ChildProcess } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { LeaseView, StatusView } from '../../src/control/views.ts';
+import { ended, lineFrom, until } from '../../src/lab.ts';
+import { addOutside, newStage, OUTSIDE, portOf, type Stage, TAPS } from '../netns/stage.ts';
+import { buildImage, type GuestOptions, type Image, startGuest } from './guest.ts';
+
+const BOOT_MS = 60_000;
+const FIRST: GuestOptions = { tap: 'tap0', mac: '02:4c:40:5b:f7:3c' };
+const SECOND: GuestOptions = { tap: 'tap1', mac: '02:4c:40:5b:f7:3d' };
+
+const folder = mkdtempSync(join(tmpdir(), 'vswitchd-vm-'));
+let image: Image;
+
+test.before(async () => {
+  image = await buildImage(folder);
+});
+test.after(() => rmSync(folder, { recursive: true, force: true }));
+
+const inStage = (name: string, act: (stage: Stage) => Promise<void>): void =>
+  test(name, async () => {
+    const stage = await newStage('vm');
+    try {
+      await act(stage);
+    } finally {
+      await stage.lab.strike();
+    }
+  });
+
+const guest = ({ lab, host }: Stage, options: GuestOptions): ChildProcess =>
+  startGuest(lab, host, image, options);
+const says = (child: ChildProcess, what: RegExp): Promise<void> => lineFrom(child, what, BOOT_MS);
+
+async function addressOf({ lab }: Stage, { mac }: GuestOptions): Promise<string> {
+  const lease = (await lab.ask<LeaseView[]>('leases')).find(candidate => candidate.mac === mac);
+  if (lease === undefined) throw new Error(`${mac} has no lease`);
+  return lease.address;
+}
+
+inStage(
+  'two guests get leases, reach the gateway, each other and the outside; the host reaches them',
+  async stage => {
+    const { lab, host } = stage;
+    const out = await addOutside(stage);
+    const serve = `require('node:http').createServer((q, r) => r.end(Buffer.alloc(1000000))).listen(80, '${OUTSIDE}', () => console.log('up'))`;
+    await lineFrom(lab.spawn(out, process.execPath, '-e', serve), /up/, 5_000);
+    await lab.startSwitch(host, ...TAPS);
+    const first = guest(stage, FIRST);
+    await says(first, /GUEST gateway answers/);
+    const address = await addressOf(stage, FIRST);
+    assert.ok((await portOf(lab, 'tap0')).up);
+    const second = guest(stage, { ...SECOND, orders: `peer=${address} fetch=http://${OUTSIDE}/` });
+    await Promise.all(
+      [/lease 192\.168\.100\./, /peer answers/, /fetched 1000000/].map(what => says(second, what)),
+    );
+    await lab.ping(host, address);
+    await lab.ping(host, await addressOf(stage, SECOND));
+  },
+);
+
+inStage('a guest killed and started again has its address; the switch stays up', async stage => {
+  const { lab, host } = stage;
+  await lab.startSwitch(host, ...TAPS);
+  const { pid } = await lab.ask<StatusView>('status');
+  const first = guest(stage, FIRST);
+  await says(first, /GUEST done/);
+  const address = await addressOf(stage, FIRST);
+  await ended(first, 'SIGKILL', 1_000);
+  await until('tap0 is down', 3_000, async () => !(await portOf(lab, 'tap0')).up);
+  await says(guest(stage, FIRST), /GUEST gateway answers/);
+  assert.is(await addressOf(stage, FIRST), address);
+  assert.is((await lab.ask<StatusView>('status')).pid, pid);
+});
+
+inStage('a guest that was there before the switch, on a tap made by hand', async stage => {
+  const { lab, host } = stage;
+  await lab.ip(host, 'tuntap', 'add', 'dev', 'tap0', 'mode', 'tap');
+  await lab.ip(host, 'link', 'set', 'tap0', 'up');
+  const first = guest(stage, FIRST);
+  const leased = says(first, /GUEST gateway answers/);
+  await new Promise(resolve => setTimeout(resolve, 2_000));
+  const child = await lab.startSwitch(host, ...TAPS);
+  await leased;
+  assert.is(await ended(child, 'SIGTERM', 3_000), 0);
+  assert.match(await lab.ip(host, '-br', 'link'), /^tap0 /m);
+});
+
+test.run();
