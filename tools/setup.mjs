@@ -64,8 +64,9 @@ function installPackages() {
   const wanted = hash([join(root, 'package-lock.json')]);
   if (stampIs(stamp, wanted)) return;
   if (!packagesAreThere()) {
-    say('npm ci (packages; compiles one of them, which takes about a minute)');
-    run('npm', ['ci', '--no-audit', '--no-fund'], 'the packages could not be installed');
+    say('npm install (packages, as locked; compiles one of them, which takes about a minute)');
+    // Not npm ci: it refuses a lock file that lacks the optional packages of other systems, which no Linux needs.
+    run('npm', ['install', '--no-save', '--no-audit', '--no-fund'], 'the packages could not be installed');
   }
   setStamp(stamp, wanted);
 }
