@@ -74,21 +74,33 @@ inStage('a guest killed and started again has its address; the switch stays up',
   await ended(first, 'SIGKILL', 1_000);
   await until('tap0 is down', 3_000, async () => !(await portOf(lab, 'tap0')).up);
   await says(guest(stage, FIRST), /GUEST gateway answers/);
+  assert.ok((await portOf(lab, 'tap0')).up);
   assert.is(await addressOf(stage, FIRST), address);
   assert.is((await lab.ask<StatusView>('status')).pid, pid);
 });
 
-inStage('a guest that was there before the switch, on a tap made by hand', async stage => {
-  const { lab, host } = stage;
-  await lab.ip(host, 'tuntap', 'add', 'dev', 'tap0', 'mode', 'tap');
-  await lab.ip(host, 'link', 'set', 'tap0', 'up');
-  const first = guest(stage, FIRST);
-  const leased = says(first, /GUEST gateway answers/);
-  await new Promise(resolve => setTimeout(resolve, 2_000));
-  const child = await lab.startSwitch(host, ...TAPS);
-  await leased;
-  assert.is(await ended(child, 'SIGTERM', 3_000), 0);
-  assert.match(await lab.ip(host, '-br', 'link'), /^tap0 /m);
-});
+for (const flags of [[], ['vnet_hdr']]) {
+  inStage(
+    `a guest that was there before the switch, on a tap made by hand ${flags.join()}`.trimEnd(),
+    async stage => {
+      const { lab, host } = stage;
+      await lab.ip(host, 'tuntap', 'add', 'dev', 'tap0', 'mode', 'tap', ...flags);
+      await lab.ip(host, 'link', 'set', 'tap0', 'up');
+      const first = guest(stage, FIRST);
+      const leased = says(first, /GUEST gateway answers/);
+      await until('QEMU holds tap0', 5_000, async () =>
+        /LOWER_UP/.test(await lab.ip(host, 'link', 'show', 'tap0')),
+      );
+      const child = await lab.startSwitch(host, ...TAPS);
+      await leased;
+      await lab.ping(host, await addressOf(stage, FIRST));
+      assert.is(await ended(child, 'SIGTERM', 3_000), 0);
+      const links = await lab.ip(host, '-br', 'link');
+      assert.match(links, /^tap0 /m);
+      assert.not.match(links, /^(tap1|vsw0) /m);
+      assert.is(first.exitCode, null);
+    },
+  );
+}
 
 test.run();
