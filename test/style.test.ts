@@ -8,7 +8,7 @@ import { projectRoot } from '../src/port/native.ts';
 
 const MAX_LINES = 470;
 const root = projectRoot();
-const tracked = execFileSync('git', ['-C', root, 'ls-files'], { encoding: 'utf8' })
+const tracked = execFileSync('git', ['-c', 'safe.directory=*', '-C', root, 'ls-files'], { encoding: 'utf8' })
   .split('\n')
   .filter(Boolean);
 const text = (path: string): string => readFileSync(join(root, path), 'utf8');
