@@ -130,6 +130,7 @@ export class Plane extends EventEmitter<PlaneEvents> {
   #fail(cause: Error): void {
     if (this.#stopping) return;
     this.#stopping = true;
+    this.#dead = true;
     this.#watch.close();
     this.emit('failed', cause);
   }
