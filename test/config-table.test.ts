@@ -1,0 +1,305 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { type Config, type Given, readConfig, readPlace, readReplayConfig } from '../src/config.ts';
+import { OperatorError } from '../src/errors.ts';
+import { formatIp4, parseIp4 } from '../src/wire/address.ts';
+
+const BASE = { subnet: '192.168.100.0/24', taps: 'tap0,tap1' };
+
+const folder = mkdtempSync(join(tmpdir(), 'vswitchd-config-'));
+test.after(() => rmSync(folder, { recursive: true }));
+
+function file(name: string, content: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, content);
+  return path;
+}
+
+/** The sentence that a configuration is refused with. */
+function refusal(options: Given, path?: string): string {
+  try {
+    readConfig(options, path);
+  } catch (error) {
+    assert.instance(error, OperatorError);
+    assert.is((error as OperatorError).exitCode, 2);
+    return (error as OperatorError).message;
+  }
+  return 'accepted';
+}
+
+const addresses = (config: Config) =>
+  [config.dhcp?.first, config.dhcp?.last, config.natAddress].map(ip =>
+    ip === undefined ? '' : formatIp4(ip),
+  );
+
+test('defaults: what a switch is when only its network and taps are named', () => {
+  const config = readConfig(BASE);
+  assert.equal(config, {
+    name: 'vsw0',
+    subnet: {
+      network: parseIp4('192.168.100.0')!,
+      prefix: 24,
+      mask: -256,
+      broadcast: parseIp4('192.168.100.255')!,
+      gateway: parseIp4('192.168.100.1')!,
+      text: '192.168.100.0/24',
+    },
+    taps: [
+      { name: 'tap0', end: 'auto' },
+      { name: 'tap1', end: 'auto' },
+    ],
+    uplink: 'tun',
+    mtu: 1500,
+    ageingS: 300,
+    maxMacs: 65_536,
+    dhcp: {
+      first: parseIp4('192.168.100.10')!,
+      last: parseIp4('192.168.100.253')!,
+      leaseTimeS: 43_200,
+      dns: [],
+      domain: '',
+    },
+    natAddress: parseIp4('192.168.100.254')!,
+    natFiltering: 'address',
+    maxFlows: 65_536,
+    firewall: 'auto',
+    stateDir: '/var/lib/vswitchd',
+    runDir: '/run/vswitchd',
+    logLevel: 'info',
+  });
+  for (const part of [config, config.subnet, config.taps, config.taps[0], config.dhcp, config.dhcp?.dns])
+    assert.ok(Object.isFrozen(part));
+});
+
+test('the usual ranges, down to the smallest subnet', () => {
+  const rows: [string, string, string, string][] = [
+    ['10.0.0.0/8', '10.0.0.10', '10.255.255.253', '10.255.255.254'],
+    ['192.168.100.0/24', '192.168.100.10', '192.168.100.253', '192.168.100.254'],
+    ['10.0.0.32/27', '10.0.0.42', '10.0.0.61', '10.0.0.62'],
+    ['10.0.0.16/28', '10.0.0.18', '10.0.0.29', '10.0.0.30'],
+    ['10.0.0.8/29', '10.0.0.10', '10.0.0.13', '10.0.0.14'],
+    ['10.0.0.4/30', '10.0.0.6', '10.0.0.6', '192.0.0.8'],
+  ];
+  for (const [subnet, ...expected] of rows)
+    assert.equal(addresses(readConfig({ ...BASE, subnet })), expected, subnet);
+});
+
+test('the usual range keeps clear of a NAT address in its midst', () => {
+  const nat = (address: string) => addresses(readConfig({ ...BASE, 'nat-address': address }));
+  assert.equal(nat('192.168.100.200'), ['192.168.100.10', '192.168.100.199', '192.168.100.200']);
+  assert.equal(nat('192.168.100.20'), ['192.168.100.21', '192.168.100.254', '192.168.100.20']);
+  assert.equal(nat('192.168.100.2'), ['192.168.100.10', '192.168.100.254', '192.168.100.2']);
+});
+
+test('the usual range is within the subnet, holds no special address, and is not empty: any subnet', () => {
+  const subnets = fc.tuple(fc.integer({ min: 1, max: 223 }), fc.integer(), fc.integer({ min: 8, max: 30 }));
+  fc.assert(
+    fc.property(subnets, ([octet, rest, prefix]) => {
+      if (octet === 127) return;
+      const network = ((octet << 24) | (rest & 0xffffff)) & (-1 << (32 - prefix));
+      const { subnet, dhcp, natAddress } = readConfig({ ...BASE, subnet: `${formatIp4(network)}/${prefix}` });
+      assert.is(subnet.network, network);
+      assert.is(subnet.broadcast, network | ~subnet.mask);
+      assert.ok(dhcp!.first <= dhcp!.last);
+      assert.ok(dhcp!.first > subnet.gateway && dhcp!.last < subnet.broadcast);
+      assert.ok(natAddress < dhcp!.first || natAddress > dhcp!.last);
+    }),
+    { seed: 1, numRuns: 500 },
+  );
+});
+
+test('taps: namespaces and ends', () => {
+  const { taps } = readConfig({
+    ...BASE,
+    taps: 'tap0, tap1@red,tap2:device,tap3@/proc/7/ns/net:device,a.b:interface',
+  });
+  assert.equal(taps, [
+    { name: 'tap0', end: 'auto' },
+    { name: 'tap1', netns: 'red', end: 'auto' },
+    { name: 'tap2', end: 'device' },
+    { name: 'tap3', netns: '/proc/7/ns/net', end: 'device' },
+    { name: 'a.b', end: 'interface' },
+  ]);
+});
+
+test('lease times', () => {
+  const rows: [unknown, number][] = [
+    ['30m', 1800],
+    ['12h', 43_200],
+    ['7d', 604_800],
+    ['90s', 90],
+    ['600', 600],
+    [600, 600],
+  ];
+  for (const [text, seconds] of rows)
+    assert.is(readConfig({ ...BASE, 'lease-time': text }).dhcp!.leaseTimeS, seconds);
+});
+
+const CIDR = 'expected an IPv4 network as ADDRESS/PREFIX, such as 192.168.100.0/24';
+const RANGE = 'expected two IPv4 addresses as FIRST-LAST';
+
+/** What is given, and how the refusal begins. */
+const BAD: [Given, string][] = [
+  [{}, '--subnet is missing; expected the network'],
+  [{ subnet: '10.0.0.0/24' }, '--taps is missing; expected one port each'],
+  [{ subnet: '' }, `--subnet "": ${CIDR}`],
+  [{ subnet: '10.0.0.0' }, `--subnet 10.0.0.0: ${CIDR}`],
+  [{ subnet: '10.0.0/24' }, `--subnet 10.0.0/24: ${CIDR}`],
+  [{ subnet: '10.0.0.256/24' }, `--subnet 10.0.0.256/24: ${CIDR}`],
+  [{ subnet: '010.0.0.0/24' }, `--subnet 010.0.0.0/24: ${CIDR}`],
+  [{ subnet: '10.0.0.0/08' }, `--subnet 10.0.0.0/08: ${CIDR}`],
+  [{ subnet: '10.0.0.0/33' }, `--subnet 10.0.0.0/33: ${CIDR}`],
+  [{ subnet: '10.0.0.0/24/1' }, `--subnet 10.0.0.0/24/1: ${CIDR}`],
+  [{ subnet: 'fd00::/64' }, `--subnet fd00::/64: ${CIDR}`],
+  [{ subnet: '10.0.0.0/31' }, '--subnet 10.0.0.0/31: has no room for a gateway and a guest; expected'],
+  [{ subnet: '10.0.0.0/32' }, '--subnet 10.0.0.0/32: has no room for a gateway and a guest; expected'],
+  [{ subnet: '0.0.0.0/0' }, '--subnet 0.0.0.0/0: is larger than any private network; expected'],
+  [
+    { subnet: '10.0.0.5/24' },
+    '--subnet 10.0.0.5/24: has host bits set; expected a network, such as 10.0.0.0/24',
+  ],
+  [{ subnet: '127.0.0.0/8' }, '--subnet 127.0.0.0/8: is not a network that hosts can be on; expected'],
+  [{ subnet: '224.0.0.0/24' }, '--subnet 224.0.0.0/24: is not a network that hosts can be on; expected'],
+  [{ taps: '' }, '--taps "": has an empty name; expected'],
+  [{ taps: 'tap0,' }, '--taps tap0,: has an empty name; expected'],
+  [{ taps: 'tap0,tap1,tap0' }, '--taps tap0,tap1,tap0: names tap0 twice; expected'],
+  [{ taps: 'tap0,tap0@red' }, '--taps tap0,tap0@red: names tap0 twice; expected'],
+  [
+    { taps: 'sixteen-bytes-16' },
+    '--taps sixteen-bytes-16: names sixteen-bytes-16 with 16 bytes; expected at most 15',
+  ],
+  [{ taps: 'ääääääää' }, '--taps ääääääää: names ääääääää with 16 bytes; expected at most 15'],
+  [{ taps: 'a/b' }, '--taps a/b: names "a/b"; expected letters'],
+  [{ taps: 'tap 0' }, '--taps "tap 0": names "tap 0"; expected letters'],
+  [{ taps: 'tap%d' }, '--taps tap%d: names "tap%d"; expected letters'],
+  [{ taps: 'tap*' }, '--taps tap*: names "tap*"; expected letters'],
+  [{ taps: '..' }, '--taps ..: names ".."; expected letters'],
+  [{ taps: 'tap0:left' }, '--taps tap0:left: asks for the end "left"; expected :device or :interface'],
+  [{ taps: 'tap0@' }, '--taps tap0@: names the namespace ""; expected'],
+  [{ taps: 'tap0@../x' }, '--taps tap0@../x: names the namespace "../x"; expected'],
+  [{ taps: 'tap0@red:interface' }, '--taps tap0@red:interface: asks for the interface end of tap0'],
+  [{ taps: Array.from({ length: 255 }, (_, i) => `t${i}`) }, '--taps ['],
+  [{ name: 'tap0' }, '--name tap0: is also the name of a tap; expected another'],
+  [{ name: 'a b' }, '--name "a b": names "a b"; expected letters'],
+  [{ mtu: '575' }, '--mtu 575: expected a whole number of bytes from 576 to 65521'],
+  [{ mtu: '65522' }, '--mtu 65522: expected a whole number of bytes'],
+  [{ mtu: '1e3' }, '--mtu 1e3: expected a whole number of bytes'],
+  [{ mtu: '' }, '--mtu "": expected a whole number of bytes'],
+  [{ mtu: 1500.5 }, '--mtu 1500.5: expected a whole number of bytes'],
+  [{ ageing: '9' }, '--ageing 9: expected a whole number of seconds from 10 to 1000000'],
+  [{ 'max-macs': '-1' }, '--max-macs -1: expected a whole number of MAC addresses'],
+  [{ 'max-flows': '0' }, '--max-flows 0: expected a whole number of flows'],
+  [{ 'dhcp-range': '10.0.0.5' }, `--dhcp-range 10.0.0.5: ${RANGE}`],
+  [{ 'dhcp-range': 'a-b' }, `--dhcp-range a-b: ${RANGE}`],
+  [
+    { 'dhcp-range': '192.168.100.9-192.168.100.8' },
+    '--dhcp-range 192.168.100.9-192.168.100.8: ends before it begins',
+  ],
+  [
+    { 'dhcp-range': '10.0.0.5-192.168.100.8' },
+    '--dhcp-range 10.0.0.5-192.168.100.8: begins outside 192.168.100.0/24',
+  ],
+  [
+    { 'dhcp-range': '192.168.100.9-192.168.101.8' },
+    '--dhcp-range 192.168.100.9-192.168.101.8: ends outside 192.168.100.0/24',
+  ],
+  [
+    { 'dhcp-range': '192.168.100.1-192.168.100.8' },
+    '--dhcp-range 192.168.100.1-192.168.100.8: holds the gateway 192.168.100.1; expected',
+  ],
+  [
+    { 'dhcp-range': '192.168.100.9-192.168.100.254' },
+    '--dhcp-range 192.168.100.9-192.168.100.254: holds the NAT address 192.168.100.254; expected',
+  ],
+  [
+    { 'dhcp-range': '192.168.100.9-192.168.100.255', 'nat-address': '192.168.100.2' },
+    '--dhcp-range 192.168.100.9-192.168.100.255: holds the broadcast address',
+  ],
+  [
+    { 'dhcp-range': '192.168.100.9-192.168.100.9', 'no-dhcp': true },
+    '--dhcp-range 192.168.100.9-192.168.100.9: is given',
+  ],
+  [{ 'nat-address': 'x' }, '--nat-address x: expected an IPv4 address'],
+  [{ 'nat-address': '224.0.0.1' }, '--nat-address 224.0.0.1: expected an IPv4 address'],
+  [
+    { 'nat-address': '192.168.100.1' },
+    '--nat-address 192.168.100.1: is the gateway of 192.168.100.0/24; expected',
+  ],
+  [{ 'nat-address': '192.168.100.255' }, '--nat-address 192.168.100.255: is the broadcast address'],
+  [{ 'lease-time': '5s' }, '--lease-time 5s: expected a time from 10s to 365d'],
+  [{ 'lease-time': '366d' }, '--lease-time 366d: expected a time'],
+  [{ 'lease-time': '1w' }, '--lease-time 1w: expected a time'],
+  [{ dns: '9.9.9' }, '--dns 9.9.9: expected IPv4 addresses'],
+  [{ dns: '9.9.9.9,' }, '--dns 9.9.9.9,: expected IPv4 addresses'],
+  [{ domain: 'a..b' }, '--domain a..b: expected a DNS name'],
+  [{ domain: '-a' }, '--domain -a: expected a DNS name'],
+  [{ uplink: 'bridge' }, '--uplink bridge: expected tun or none'],
+  [{ 'nat-filtering': 'all' }, '--nat-filtering all: expected endpoint, address or address-port'],
+  [{ firewall: 'ufw' }, '--firewall ufw: expected auto, nft or none'],
+  [{ 'state-dir': 'state' }, '--state-dir state: expected an absolute path'],
+  [{ 'log-level': 'loud' }, '--log-level loud: expected trace, debug, info, warn or error'],
+];
+
+test('bad input gets one sentence that names the option, the value and what is expected', () => {
+  for (const [given, begins] of BAD) {
+    const whole = Object.keys(given).length === 0 || begins.includes('is missing');
+    const message = refusal(whole ? given : { ...BASE, ...given });
+    assert.ok(message.startsWith(begins), `${JSON.stringify(given)}\n  got  ${message}\n  want ${begins}`);
+    assert.not.match(message, /\n/);
+    assert.match(message, /expected/);
+  }
+});
+
+test('a file says the same by the same names; options win', () => {
+  const path = file(
+    'a.toml',
+    'subnet = "10.1.0.0/16"\ntaps = ["tap0", "tap1@red"]\nmtu = 9000\ndns = "9.9.9.9,1.1.1.1"\nno-dhcp = false\n',
+  );
+  const config = readConfig({ mtu: '1400' }, path);
+  assert.is(config.subnet.text, '10.1.0.0/16');
+  assert.is(config.mtu, 1400);
+  assert.equal(config.taps[1], { name: 'tap1', netns: 'red', end: 'auto' });
+  assert.equal(config.dhcp!.dns.map(formatIp4), ['9.9.9.9', '1.1.1.1']);
+  assert.is(readConfig({}, file('a.json', '{"subnet":"10.0.0.0/24","taps":"t"}')).subnet.text, '10.0.0.0/24');
+});
+
+test('a fault in a file names the file and the key', () => {
+  const rows: [string, string][] = [
+    ['subnett = "10.0.0.0/24"', 'unknown key "subnett"; expected one of subnet, taps, name'],
+    ['mtu = 3', 'mtu = 3: expected a whole number of bytes'],
+    ['mtu = true', 'mtu = true: expected a whole number of bytes'],
+    ['taps = [1]', 'taps = [1]: expected tap names'],
+    ['no-dhcp = "yes"', 'no-dhcp = yes: expected true or false'],
+    ['nat-address = "192.168.100.1"', 'nat-address = 192.168.100.1: is the gateway'],
+    ['subnet = ', 'Invalid TOML document'],
+  ];
+  for (const [content, begins] of rows) {
+    const path = file('bad.toml', `${content}\n`);
+    const message = refusal(content.startsWith('subnet') ? { taps: 't' } : BASE, path);
+    assert.ok(message.startsWith(`${path}: ${begins}`), message);
+    assert.match(message, /expected/);
+  }
+  assert.match(
+    refusal(BASE, '/nonexistent.toml'),
+    /^--config \/nonexistent.toml: cannot be read \(ENOENT\); expected/,
+  );
+});
+
+test('no DHCP, an isolated network, and a place without a network', () => {
+  const config = readConfig({ ...BASE, 'no-dhcp': true, uplink: 'none' });
+  assert.is(config.dhcp, undefined);
+  assert.is(config.uplink, 'none');
+  assert.equal(readPlace({ name: 'vsw7', 'state-dir': '/tmp/s' }), {
+    name: 'vsw7',
+    stateDir: '/tmp/s',
+    runDir: '/run/vswitchd',
+    logLevel: 'info',
+  });
+  assert.is(readReplayConfig({}).subnet.text, '192.168.100.0/24');
+});
+
+test.run();
