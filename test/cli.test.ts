@@ -1,3 +1,4 @@
+/** The command line and the programs as they are run: options, help, refusals, logs, sd_notify. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -129,7 +130,7 @@ test('privilege: neither the right nor the device is taken for granted', () => {
   const all = (1n << 12n) | (1n << 13n);
   checkPrivilege({ capabilities: all, tunDevice: '/dev/null' });
   const noRight = refusal(() => checkPrivilege({ capabilities: 1n << 12n, tunDevice: '/dev/null' }));
-  assert.match(noRight.message, /root/);
+  assert.match(noRight.message, /as root/);
   assert.equal([noRight.code, noRight.exitCode], ['Privilege', 2]);
   const noDevice = refusal(() => checkPrivilege({ capabilities: all, tunDevice: '/dev/none' }));
   assert.match(noDevice.message, '/dev/none');

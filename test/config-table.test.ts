@@ -1,3 +1,4 @@
+/** Inputs that must be refused, with the sentence for each, and properties of the pool over all subnets. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
