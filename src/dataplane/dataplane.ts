@@ -12,10 +12,11 @@ import { GSO_NONE, gsoType } from '../wire/vnet.ts';
 import { Batch, FLOOD, GATEWAY_PORT, MAX_PORTS, type Stage } from './batch.ts';
 import { Counters } from './counters.ts';
 import { Fdb } from './fdb.ts';
-import { pipeline } from './pipeline.ts';
+import { EgressLists } from './lists.ts';
+import { type BatchStage, pipeline } from './pipeline.ts';
 
 /** The gateway as the data plane sees it: a stage with timers. */
-export interface GatewayStage extends Stage {
+export interface GatewayStage extends BatchStage {
   tick(nowMs: number): void;
 }
 
@@ -49,11 +50,9 @@ export class Dataplane {
   readonly #ports: (Port | undefined)[] = new Array(MAX_PORTS).fill(undefined);
   /** Indices of the ports that a flood goes to. */
   #flooded: Int32Array = new Int32Array(0);
-  /** Rows to send, a list a port. */
-  readonly #lists: Int32Array[] = [];
-  readonly #counts = new Int32Array(MAX_PORTS);
-  readonly #dirty = new Int32Array(MAX_PORTS);
-  #dirtyCount = 0;
+  readonly #lists: EgressLists;
+  /** Bytes of the batch's first rows. */
+  readonly #bytesOf: (rows: number) => number;
 
   constructor(options: DataplaneOptions) {
     this.#batch = new Batch(options.arenaBytes);
@@ -62,7 +61,16 @@ export class Dataplane {
     this.#gateway = options.gateway;
     this.#uplink = options.uplink;
     this.#onGone = index => options.onGone(index);
-    this.#stages = pipeline({ fdb: this.fdb, gateway: options.gateway, gatewayMac: options.gatewayMac });
+    const { fdb } = this;
+    const batch = this.#batch;
+    this.#stages = pipeline({ batch, fdb, gateway: options.gateway, gatewayMac: options.gatewayMac });
+    this.#lists = new EgressLists(batch, row => this.#sortSpecial(row));
+    const { length } = batch;
+    this.#bytesOf = rows => {
+      let bytes = 0;
+      for (let row = 0; row < rows; row++) bytes += length[row] as number;
+      return bytes;
+    };
   }
 
   /** Puts a port under a free index. */
@@ -70,7 +78,7 @@ export class Dataplane {
     if (index < 0 || index >= MAX_PORTS || this.#ports[index] !== undefined)
       throw new RangeError(`port index ${index} is taken or out of range`);
     this.#ports[index] = port;
-    this.#lists[index] ??= new Int32Array(this.#batch.capacity);
+    this.#lists.open(index, port.mtu);
     this.#listFlooded();
   }
 
@@ -80,6 +88,7 @@ export class Dataplane {
     if (port === undefined) return;
     port.close();
     this.#ports[index] = undefined;
+    this.#lists.close(index);
     this.fdb.flush(index);
     this.#listFlooded();
   }
@@ -120,7 +129,7 @@ export class Dataplane {
     batch.slab.set(frame, at);
     batch.egress[row] = egress;
     const forwarding = this.#stages[this.#stages.length - 1] as Stage;
-    forwarding.run(batch);
+    forwarding.run();
     this.#transmit();
   }
 
@@ -133,31 +142,32 @@ export class Dataplane {
   }
 
   #process(): void {
-    for (const stage of this.#stages) stage.run(this.#batch);
+    for (const stage of this.#stages) stage.run();
     this.#transmit();
   }
 
   #countReceived(index: number, received: number): void {
     const { rxFrames, rxBytes } = this.counters;
-    let bytes = 0;
-    for (let row = 0; row < received; row++) bytes += this.#batch.length[row] as number;
     rxFrames[index] = (rxFrames[index] as number) + received;
-    rxBytes[index] = (rxBytes[index] as number) + bytes;
+    rxBytes[index] = (rxBytes[index] as number) + this.#bytesOf(received);
   }
 
-  /** Three plain loops: sort, then send, then count. */
+  /** Two plain loops: sort, then send. */
   #transmit(): void {
+    const lists = this.#lists;
+    lists.dirtyCount = 0;
+    lists.sort();
+    for (let i = 0; i < lists.dirtyCount; i++) this.#send(lists.dirty[i] as number);
+  }
+
+  /** A row that is dropped, flooded, consumed, or longer than its port takes without a closer look. */
+  #sortSpecial(row: number): void {
     const batch = this.#batch;
-    this.#dirtyCount = 0;
-    const { count, egress: egresses, drop } = batch;
-    for (let row = 0; row < count; row++) {
-      const egress = egresses[row] as number;
-      const reason = drop[row] as Drop;
-      if (reason !== Drop.None) this.counters.drop(batch.ingress[row] as number, reason, 1);
-      else if (egress >= 0) this.#enqueue(row, egress);
-      else if (egress === FLOOD) this.#flood(row);
-    }
-    for (let i = 0; i < this.#dirtyCount; i++) this.#send(this.#dirty[i] as number);
+    const egress = batch.egress[row] as number;
+    const reason = batch.drop[row] as Drop;
+    if (reason !== Drop.None) this.counters.drop(batch.ingress[row] as number, reason, 1);
+    else if (egress >= 0) this.#enqueue(row, egress);
+    else if (egress === FLOOD) this.#flood(row);
   }
 
   #flood(row: number): void {
@@ -173,37 +183,29 @@ export class Dataplane {
   }
 
   #enqueue(row: number, index: number): void {
-    const port = this.#ports[index];
-    if (port === undefined) {
-      this.counters.drop(index, Drop.PortDown, 1);
-      return;
-    }
     const batch = this.#batch;
-    const length = batch.length[row] as number;
-    if (length > port.mtu + 14 && !fits(batch, row, port.mtu)) {
-      this.counters.drop(index, Drop.EgressMtu, 1);
-      return;
-    }
-    const count = this.#counts[index] as number;
-    if (count === 0) this.#dirty[this.#dirtyCount++] = index;
-    (this.#lists[index] as Int32Array)[count] = row;
-    this.#counts[index] = count + 1;
+    const port = this.#ports[index];
+    if (port === undefined) this.counters.drop(index, Drop.PortDown, 1);
+    else if (this.#lists.fits(index, batch.length[row] as number) || fits(batch, row, port.mtu))
+      this.#lists.add(row, index);
+    else this.counters.drop(index, Drop.EgressMtu, 1);
   }
 
   #send(index: number): void {
-    const count = this.#counts[index] as number;
-    const rows = this.#lists[index] as Int32Array;
+    const lists = this.#lists;
+    const count = lists.counts[index] as number;
+    const rows = lists.rowsOf(index);
     const port = this.#ports[index];
-    this.#counts[index] = 0;
+    lists.counts[index] = 0;
     if (port === undefined) return;
-    let bytes = 0;
     const taken = port.transmit(this.#batch, rows, count);
     if (taken === GONE) {
       this.counters.drop(index, Drop.PortDown, count);
       this.#lose(index);
       return;
     }
-    for (let i = 0; i < taken; i++) bytes += this.#batch.length[rows[i] as number] as number;
+    let bytes = lists.bytes[index] as number;
+    for (let i = taken; i < count; i++) bytes -= this.#batch.length[rows[i] as number] as number;
     const { txFrames, txBytes } = this.counters;
     txFrames[index] = (txFrames[index] as number) + taken - port.refused;
     txBytes[index] = (txBytes[index] as number) + bytes;

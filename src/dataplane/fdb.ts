@@ -32,11 +32,23 @@ const slotsFor = (maxEntries: number): number => 1 << Math.ceil(Math.log2(Math.m
 export const fdbMemory = (maxEntries: number): SharedArrayBuffer =>
   new SharedArrayBuffer((HEADER_WORDS + slotsFor(maxEntries) * WORDS) * 4);
 
+/** The slot where an address would stand if there were no others. */
+const hash = (key: number, lo: number, seed: number, slotMask: number): number => {
+  let mixed = Math.imul(lo ^ seed, 0x9e3779b1) ^ Math.imul(key + seed, 0x85ebca6b);
+  mixed ^= mixed >>> 15;
+  mixed = Math.imul(mixed, 0x2c1b3c6d);
+  return (mixed ^ (mixed >>> 13)) & slotMask;
+};
+
 export class Fdb {
   readonly #words: Int32Array;
   readonly #slotMask: number;
   readonly #seed: number;
   #sweepAt = 0;
+  /** The port behind an address that stands in its home slot; -1: `lookup` knows. The table's constants are folded in. */
+  readonly lookupHome: (key: number, lo: number) => number;
+  /** Does the address stand in its home slot with this port and time? If not, `learn` it. */
+  readonly isFresh: (key: number, lo: number, port: number, nowS: number) => boolean;
 
   constructor(
     memory: SharedArrayBuffer,
@@ -44,9 +56,26 @@ export class Fdb {
     readonly ageingS: number,
     seed: number,
   ) {
-    this.#words = new Int32Array(memory);
-    this.#slotMask = (this.#words.length - HEADER_WORDS) / WORDS - 1;
-    this.#seed = seed | 0;
+    const words = new Int32Array(memory);
+    const slotMask = (words.length - HEADER_WORDS) / WORDS - 1;
+    const seed32 = seed | 0;
+    this.#words = words;
+    this.#slotMask = slotMask;
+    this.#seed = seed32;
+    this.lookupHome = (key, lo) => {
+      const at = HEADER_WORDS + hash(key, lo, seed32, slotMask) * WORDS;
+      // A free slot has port 0, so that it gives -1 whatever key is left there.
+      return words[at + KEY_LO] === lo && words[at + KEY_HI] === key ? (words[at + PORT] as number) - 1 : -1;
+    };
+    this.isFresh = (key, lo, port, nowS) => {
+      const at = HEADER_WORDS + hash(key, lo, seed32, slotMask) * WORDS;
+      return (
+        words[at + KEY_LO] === lo &&
+        words[at + KEY_HI] === key &&
+        words[at + PORT] === port + 1 &&
+        words[at + SEEN] === nowS
+      );
+    };
   }
 
   get size(): number {
@@ -128,10 +157,7 @@ export class Fdb {
   }
 
   #home(key: number, lo: number): number {
-    let hash = Math.imul(lo ^ this.#seed, 0x9e3779b1) ^ Math.imul(key + this.#seed, 0x85ebca6b);
-    hash ^= hash >>> 15;
-    hash = Math.imul(hash, 0x2c1b3c6d);
-    return (hash ^ (hash >>> 13)) & this.#slotMask;
+    return hash(key, lo, this.#seed, this.#slotMask);
   }
 }
 

@@ -10,21 +10,27 @@ import type { Batch, Stage } from './batch.ts';
 const RESERVED_HI = 0x0180;
 const RESERVED_LO = 0xc200_0000 | 0; // 01-80-C2-00-00-00 … 0F
 
+// Imports that each row needs.
+const NONE = Drop.None;
+const { destinationHi, destinationLo, sourceHi, sourceLo } = ethernet;
+
 /** `gatewayMac`: the switch's own address, undefined where it has no gateway. */
-export const guard = (gatewayMac: Mac | undefined): Stage => ({
-  name: 'guard',
-  run(batch: Batch): void {
-    const hi = gatewayMac?.hi ?? -1;
-    const lo = gatewayMac?.lo ?? -1;
-    const { count, mem, offset, drop } = batch;
-    for (let row = 0; row < count; row++) {
-      if (drop[row] !== Drop.None) continue;
-      const at = offset[row] as number;
-      const reserved =
-        mem.getUint16(at) === RESERVED_HI && (ethernet.destinationLo(mem, at) & ~15) === RESERVED_LO;
-      if (reserved) drop[row] = Drop.ReservedAddress;
-      else if (mem.getUint16(at + 6) === hi && ethernet.sourceLo(mem, at) === lo)
-        drop[row] = Drop.SourceIsGateway;
-    }
-  },
-});
+export const guard = (batch: Batch, gatewayMac: Mac | undefined): Stage => {
+  const { mem, offset, drop } = batch;
+  const hi = gatewayMac?.hi ?? -1;
+  const lo = gatewayMac?.lo ?? -1;
+  return {
+    name: 'guard',
+    run(): void {
+      const { count } = batch;
+      for (let row = 0; row < count; row++) {
+        if (drop[row] !== NONE) continue;
+        const at = offset[row] as number;
+        const reserved =
+          destinationHi(mem, at) === RESERVED_HI && (destinationLo(mem, at) & ~15) === RESERVED_LO;
+        if (reserved) drop[row] = Drop.ReservedAddress;
+        else if (sourceHi(mem, at) === hi && sourceLo(mem, at) === lo) drop[row] = Drop.SourceIsGateway;
+      }
+    },
+  };
+};

@@ -98,6 +98,11 @@ export class MemoryPort implements Port {
   close(): void {}
 }
 
+interface LaidBurst {
+  readonly offsets: Int32Array;
+  readonly lengths: Int32Array;
+}
+
 /**
  * Frames that stand in the slab's arena, packed as a tap packs them, and are received where they are: what is measured
  * with them is the pipeline and no copy. A burst may hold a frame twice, so a stage that changes frames needs BURST of
@@ -108,6 +113,8 @@ class LoopedFrames {
   readonly #copied: boolean;
   readonly #offsets: Int32Array;
   readonly #lengths: Int32Array;
+  /** Columns ready to be copied: a loop over single frames costs as much as two stages. */
+  readonly #bursts: LaidBurst[] = [];
   #laid = false;
   #next = 0;
 
@@ -121,15 +128,11 @@ class LoopedFrames {
   receive(batch: Batch, ingress: number): number {
     if (!this.#laid) this.#lay(batch);
     if (this.#copied) this.#copy(batch);
-    const first = batch.count;
-    const total = this.#offsets.length;
-    let next = this.#next;
-    for (let row = first; row < first + BURST; row++) {
-      batch.offset[row] = this.#offsets[next] as number;
-      batch.length[row] = this.#lengths[next] as number;
-      next = next + 1 === total ? 0 : next + 1;
-    }
-    this.#next = next;
+    const burst = this.#bursts[this.#next];
+    if (burst === undefined) return 0; // no frames: it only counts what it is sent
+    this.#next = this.#next + 1 === this.#bursts.length ? 0 : this.#next + 1;
+    batch.offset.set(burst.offsets, batch.count);
+    batch.length.set(burst.lengths, batch.count);
     batch.claim(BURST, ingress);
     return BURST;
   }
@@ -157,5 +160,19 @@ class LoopedFrames {
     }
     batch.looped = at;
     this.#laid = true;
+    this.#cut();
+  }
+
+  /** Whole bursts, as many as bring each frame round to the start again. */
+  #cut(): void {
+    const total = this.#offsets.length;
+    if (total === 0) return;
+    for (let first = 0; first === 0 || first % total !== 0; first += BURST) {
+      const frames = Array.from({ length: BURST }, (_, i) => (first + i) % total);
+      this.#bursts.push({
+        offsets: Int32Array.from(frames, frame => this.#offsets[frame] as number),
+        lengths: Int32Array.from(frames, frame => this.#lengths[frame] as number),
+      });
+    }
   }
 }
