@@ -8,7 +8,10 @@ import type { Port } from '../port/port.ts';
 import { GONE } from '../port/port.ts';
 import type { Mac } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
-import { GSO_NONE, gsoType } from '../wire/vnet.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import * as tcp from '../wire/tcp.ts';
+import { UDP_SIZE } from '../wire/udp.ts';
+import { csumStart, GSO_ECN, GSO_NONE, GSO_UDP_L4, gsoSize, gsoType } from '../wire/vnet.ts';
 import { Batch, FLOOD, GATEWAY_PORT, MAX_PORTS, type Stage } from './batch.ts';
 import { Counters } from './counters.ts';
 import { Fdb } from './fdb.ts';
@@ -127,6 +130,7 @@ export class Dataplane {
     if (row < 0) return;
     const at = batch.offset[row] as number;
     batch.slab.set(frame, at);
+    batch.l3[row] = at + ethernet.ETHERNET_SIZE; // parse does not see it
     batch.egress[row] = egress;
     const forwarding = this.#stages[this.#stages.length - 1] as Stage;
     forwarding.run();
@@ -228,10 +232,20 @@ export class Dataplane {
   }
 }
 
-/** Tags come on top of the MTU; of a frame to be segmented, each segment must fit, which the gso_size bounds. */
+/**
+ * Tags come on top of the MTU. Of a frame to be segmented each segment must fit: IP and transport header with gso_size
+ * bytes. The transport header begins where the sum does. A sender that lies about it gets past this test at the most,
+ * and no further: whoever segments reads the packet itself.
+ */
 function fits(batch: Batch, row: number, mtu: number): boolean {
+  const { mem } = batch;
   const at = batch.offset[row] as number;
-  if (gsoType(batch.mem, at) !== GSO_NONE) return true;
-  const header = (batch.l3[row] as number) - at;
-  return (batch.length[row] as number) <= mtu + Math.min(header, LINK_BYTES);
+  const l3 = batch.l3[row] as number;
+  const end = at + (batch.length[row] as number);
+  const kind = gsoType(mem, at) & ~GSO_ECN;
+  if (kind === GSO_NONE) return end - at <= mtu + Math.min(l3 - at, LINK_BYTES);
+  const l4 = at + csumStart(mem, at);
+  if (l4 + tcp.TCP_SIZE > end) return false; // no header stands there
+  const header = kind === GSO_UDP_L4 ? UDP_SIZE : tcp.headerLength(mem, l4);
+  return l4 - l3 + header + gsoSize(mem, at) <= mtu;
 }

@@ -12,11 +12,14 @@ const KEY_HI = 0;
 const KEY_LO = 1;
 const PORT = 2;
 const SEEN = 3;
-/** Before the entries: how many there are, and nothing else in that cache line. */
+/** Before the entries, in a cache line of their own: how many there are, and how many frames found the table full. */
 const HEADER_WORDS = 16;
 const COUNT = 0;
-/** Slots looked at for age at each tick (100 ms): the whole of the default table in 13 s, at a few µs a tick. */
+const UNLEARNT = 1;
+/** Slots looked at for age at each tick (100 ms), at the least; the whole of the default table in 13 s, at a few µs a tick. */
 const SWEEP = 1024;
+/** Ticks in which larger tables are gone over, too; half as many more where all of a full one is removed. */
+const SWEEP_TICKS = 128;
 
 export interface FdbEntry {
   readonly vlan: number;
@@ -82,6 +85,11 @@ export class Fdb {
     return this.#words[COUNT] as number;
   }
 
+  /** Frames whose source was not learnt as the table was full, modulo 2^32. They were forwarded all the same. */
+  get unlearnt(): number {
+    return (this.#words[UNLEARNT] as number) >>> 0;
+  }
+
   /** The port behind an address, or -1. `key` is VLAN << 16 | the first two octets, `lo` the last four. */
   lookup(key: number, lo: number): number {
     const words = this.#words;
@@ -106,7 +114,10 @@ export class Fdb {
         if (words[at + SEEN] !== nowS) words[at + SEEN] = nowS;
         return true;
       }
-      if ((words[COUNT] as number) >= this.maxEntries) return false;
+      if ((words[COUNT] as number) >= this.maxEntries) {
+        words[UNLEARNT] = (words[UNLEARNT] as number) + 1;
+        return false;
+      }
       words[at + KEY_HI] = key;
       words[at + KEY_LO] = lo;
       words[at + SEEN] = nowS;
@@ -130,7 +141,8 @@ export class Fdb {
   /** Removes what has not been seen for the ageing time, a part of the table at each call. */
   sweep(nowS: number): void {
     const oldest = nowS - this.ageingS;
-    const steps = Math.min(SWEEP, this.#slotMask + 1);
+    const slots = this.#slotMask + 1;
+    const steps = Math.min(slots, Math.max(SWEEP, slots / SWEEP_TICKS));
     for (let step = 0; step < steps; step++) {
       const at = HEADER_WORDS + this.#sweepAt * WORDS;
       if (this.#words[at + PORT] !== 0 && (this.#words[at + SEEN] as number) <= oldest)

@@ -44,6 +44,15 @@ test('full: nothing new is learnt, the old is found and may still move', () => {
   assert.is(fdb.lookup(key(0, 1), 3), 2);
 });
 
+test('full: each frame whose source is not learnt is counted', () => {
+  const { fdb } = table(8);
+  for (let lo = 0; lo < 8; lo++) fdb.learn(key(0, 1), lo, 1, 0);
+  assert.is(fdb.unlearnt, 0);
+  for (let lo = 100; lo < 103; lo++) fdb.learn(key(0, 1), lo, 1, 0);
+  fdb.learn(key(0, 1), 3, 1, 1);
+  assert.is(fdb.unlearnt, 3);
+});
+
 test('holds exactly as many as it says, at any size', () => {
   for (const size of [1, 5, 64, 1000, 65_536]) {
     const { fdb } = table(size);
@@ -63,6 +72,16 @@ test('ageing: gone after the time, kept when seen meanwhile', () => {
   sweepAll(fdb, 1, AGEING_S);
   assert.is(fdb.lookup(key(0, 1), 1), -1);
   assert.is(fdb.lookup(key(0, 1), 2), 1);
+});
+
+test('ageing: any table is gone over within 13 s of ticks', () => {
+  const TICKS = 130;
+  for (const maxEntries of [16, 65_536, 1_048_576]) {
+    const { fdb } = table(maxEntries);
+    for (let lo = 0; lo < Math.min(maxEntries, 1000); lo++) fdb.learn(key(0, 1), lo, 1, 0);
+    for (let tick = 0; tick < TICKS; tick++) fdb.sweep(AGEING_S);
+    assert.is(fdb.size, 0, `${maxEntries}`);
+  }
 });
 
 test('the list shows what was learnt', () => {
