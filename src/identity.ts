@@ -1,7 +1,8 @@
 /** Who the switch is to others on its network: its addresses, from its configuration alone. */
 import { createHash } from 'node:crypto';
-import type { Config } from './config.ts';
+import type { Config, DhcpConfig } from './config.ts';
 import type { GatewaySettings } from './dataplane/messages.ts';
+import type { DhcpServiceOptions } from './service/dhcp/service.ts';
 import type { Mac } from './wire/address.ts';
 
 /** The switch's own MACs: locally administered, the same at every start, others for another name. */
@@ -21,6 +22,22 @@ export const gatewaySettings = (config: Config): GatewaySettings => ({
   natAddress: config.natAddress,
   natFiltering: config.natFiltering,
   maxFlows: config.maxFlows,
-  mtu: config.mtu,
   dhcp: config.dhcp !== undefined,
+});
+
+type Told = Pick<
+  DhcpServiceOptions,
+  keyof DhcpConfig | 'network' | 'mask' | 'broadcast' | 'gateway' | 'gatewayMac' | 'natAddress' | 'mtu'
+>;
+
+/** What the DHCP service is told of it; the store and the ways out are its owner's. */
+export const dhcpSettings = (config: Config, dhcp: DhcpConfig): Told => ({
+  ...dhcp,
+  network: config.subnet.network,
+  mask: config.subnet.mask,
+  broadcast: config.subnet.broadcast,
+  gateway: config.subnet.gateway,
+  gatewayMac: ownMac(config.name, 'gateway'),
+  natAddress: config.natAddress,
+  mtu: config.mtu,
 });

@@ -12,7 +12,7 @@ import { Dataplane } from './dataplane/dataplane.ts';
 import { fdbMemory } from './dataplane/fdb.ts';
 import { flowMemory } from './gateway/flows.ts';
 import { Gateway } from './gateway/gateway.ts';
-import { gatewaySettings } from './identity.ts';
+import { dhcpSettings, gatewaySettings } from './identity.ts';
 import { MemoryPort } from './port/memory.ts';
 import { readCapture } from './port/pcap-file.ts';
 import { DhcpService } from './service/dhcp/service.ts';
@@ -150,16 +150,8 @@ class ReplayStage {
   }
 
   #startDhcp(config: Config, dhcp: NonNullable<Config['dhcp']>): DhcpService {
-    const settings = gatewaySettings(config);
     return new DhcpService({
-      ...dhcp,
-      network: settings.network,
-      mask: settings.mask,
-      broadcast: settings.broadcast,
-      gateway: settings.gatewayIp,
-      gatewayMac: settings.gatewayMac,
-      natAddress: settings.natAddress,
-      mtu: config.mtu,
+      ...dhcpSettings(config, dhcp),
       store: new MemoryStore(),
       send: (frame, egress) => this.#dataplane.inject(frame, egress, this.#nowMs),
       resolvers: () => [],

@@ -22,7 +22,7 @@ import { type Present, plan } from './host/plan.ts';
 import { Shields } from './host/shield.ts';
 import { TapFollower } from './host/taps.ts';
 import { undo, undoStale } from './host/undo.ts';
-import { gatewaySettings } from './identity.ts';
+import { dhcpSettings, gatewaySettings } from './identity.ts';
 import type { Log } from './log.ts';
 import { loadNative } from './port/native.ts';
 import { PortTable } from './porttable.ts';
@@ -165,16 +165,8 @@ export class Switch {
   #startDhcp(plane: Plane): DhcpService | undefined {
     const config = this.#config;
     if (config.dhcp === undefined) return undefined;
-    const gateway = gatewaySettings(config);
     const service = new DhcpService({
-      ...config.dhcp,
-      network: gateway.network,
-      mask: gateway.mask,
-      broadcast: gateway.broadcast,
-      gateway: gateway.gatewayIp,
-      gatewayMac: gateway.gatewayMac,
-      natAddress: gateway.natAddress,
-      mtu: config.mtu,
+      ...dhcpSettings(config, config.dhcp),
       store: new SqliteStore(
         join(config.stateDir, `${config.name}.leases.db`),
         text => this.#log.warn(text),

@@ -9,7 +9,7 @@
  *          └──────────────────10 bytes───┴─ offset[row] ≡ 2 mod 4
  *
  * The frame starts two bytes past a word boundary, so that the last four bytes of the destination MAC, the first four of
- * the source MAC and the whole IPv4 header of an untagged frame stand on word boundaries: `words` can read them.
+ * the source MAC and the whole IPv4 header of an untagged frame stand on word boundaries.
  */
 import { Drop } from '../wire/drop.ts';
 
@@ -41,7 +41,6 @@ export class Batch {
   readonly capacity = BURST + EXTRA;
   readonly slab: Uint8Array<ArrayBuffer>;
   readonly mem: DataView;
-  readonly words: Int32Array;
   readonly halves: Uint16Array;
   /** Where ports put what they receive, bytes from the slab's start. */
   readonly arena = EXTRA * RESERVED_SLOT;
@@ -74,7 +73,6 @@ export class Batch {
   constructor(arenaBytes = BURST * SLOT) {
     this.slab = new Uint8Array(EXTRA * RESERVED_SLOT + arenaBytes);
     this.mem = new DataView(this.slab.buffer);
-    this.words = new Int32Array(this.slab.buffer);
     this.halves = new Uint16Array(this.slab.buffer);
   }
 

@@ -23,10 +23,8 @@ export interface LoopParts {
   readonly wakeFd: number;
   /** Carries out the commands that have arrived; false ends the loop. */
   commands(): boolean;
-  /** Tells the control thread that punted frames wait; called once a round at most. */
+  /** Tells the control thread of frames that were punted since the last call, if there were any. */
   notify(): void;
-  /** Frames punted since the last call. */
-  punted(): number;
 }
 
 /** Epoll tags are port indices; the loop's own file gets WAKE. */
@@ -56,6 +54,6 @@ export function run(epoll: number, parts: LoopParts): void {
       dataplane.tick(nowMs);
       ticked = nowMs;
     }
-    if (parts.punted() > 0) parts.notify();
+    parts.notify();
   }
 }

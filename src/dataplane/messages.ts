@@ -26,7 +26,6 @@ export interface GatewaySettings {
   readonly natAddress: Ip4;
   readonly natFiltering: NatFiltering;
   readonly maxFlows: number;
-  readonly mtu: number;
   readonly dhcp: boolean;
 }
 

@@ -106,9 +106,9 @@ run(epoll, {
     }
   },
   notify(): void {
+    if (punted === 0) return;
     punted = 0;
     native.eventSignal(settings.puntFd);
   },
-  punted: () => punted,
 });
 control.close();

@@ -28,7 +28,6 @@ export enum Drop {
   Ip4BadChecksum,
   Ip4BadSource,
   Ip4BadDestination,
-  Ip4SourceRouted,
   Ip4TtlExceeded,
   Ip4NoRoute,
   Ip4Fragment,
@@ -47,7 +46,6 @@ export enum Drop {
   NatNoPort,
   NatTableFull,
   NatUnsupported,
-  IcmpRateLimited,
   // control plane
   PuntFull, // the control plane was behind
 }

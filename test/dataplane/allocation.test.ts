@@ -1,6 +1,4 @@
 /** The bare switch allocates nothing per frame, forwarded, flooded or dropped: ten times the frames cost no more bytes. */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { counterMemory } from '../../src/dataplane/counters.ts';
@@ -8,9 +6,7 @@ import { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { fdbMemory } from '../../src/dataplane/fdb.ts';
 import { MemoryPort } from '../../src/port/memory.ts';
 import * as ethernet from '../../src/wire/ethernet.ts';
-
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
+import { slopeOf } from '../slope.ts';
 
 /** Bursts from each of two ports; few enough that no collection hides what was allocated. */
 const ROUNDS = 20;
@@ -77,25 +73,12 @@ test('dataplane: allocates nothing per frame', () => {
   right.loop(ways(RIGHT, LEFT));
   idle.loop([]); // it counts what is flooded to it, and is never served
   let nowMs = 0;
-  const allocated = (rounds: number): number => {
-    collect();
-    const before = process.memoryUsage().heapUsed;
-    for (let i = 0; i < rounds; i++) {
-      nowMs += 1;
-      plane.serve(0, nowMs);
-      plane.serve(1, nowMs);
-      if (nowMs % 100 === 0) plane.tick(nowMs);
-    }
-    return process.memoryUsage().heapUsed - before;
-  };
-  allocated(WARM_UP);
-  // The compiler allocates too, now and then: what the frames cost shows in every attempt.
-  let slope = Number.POSITIVE_INFINITY;
-  for (let attempt = 0; attempt < 5; attempt++) {
-    const few = allocated(ROUNDS);
-    const many = allocated(10 * ROUNDS);
-    slope = Math.min(slope, (many - few) / (9 * ROUNDS * FRAMES_A_ROUND));
-  }
+  const slope = slopeOf({ rounds: ROUNDS, warmUp: WARM_UP, framesARound: FRAMES_A_ROUND }, () => {
+    nowMs += 1;
+    plane.serve(0, nowMs);
+    plane.serve(1, nowMs);
+    if (nowMs % 100 === 0) plane.tick(nowMs);
+  });
   assert.ok(slope < BYTES_A_FRAME, `${slope.toFixed(2)} bytes a frame`);
   assert.ok(right.sentFrames > ROUNDS && idle.sentFrames > ROUNDS);
   assert.is(plane.fdb.size, MAX_MACS);

@@ -1,16 +1,12 @@
 /** The gateway allocates nothing per frame: what ten times the frames cost more is no bytes a frame. */
-import { setFlagsFromString } from 'node:v8';
-import { runInNewContext } from 'node:vm';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { A, A_MAC, B, GATEWAY, GATEWAY_MAC, NAT_ADDRESS as NAT } from '../../fixtures/arp.ts';
 import { down, up, WORLD } from '../../fixtures/nat.ts';
 import { arpFrame, echoPacket, ip, mac, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
 import { BURST } from '../../src/dataplane/batch.ts';
+import { slopeOf } from '../slope.ts';
 import { memorySwitch } from './harness.ts';
-
-setFlagsFromString('--expose-gc');
-const collect = runInNewContext('gc') as () => void;
 
 const C = ip('192.168.100.12');
 /** Bursts from each of two guests and the uplink; few enough that no collection hides what was allocated. */
@@ -56,24 +52,11 @@ test('gateway: allocates nothing per frame', () => {
     true,
   );
   let nowMs = 0;
-  const allocated = (rounds: number): number => {
-    collect();
-    const before = process.memoryUsage().heapUsed;
-    for (let i = 0; i < rounds; i++) {
-      nowMs += 1;
-      box.plane.step(nowMs);
-      if (nowMs % 100 === 0) box.plane.tick(nowMs);
-    }
-    return process.memoryUsage().heapUsed - before;
-  };
-  allocated(WARM_UP);
-  // The compiler allocates too, now and then: what the frames cost shows in every attempt.
-  let slope = Number.POSITIVE_INFINITY;
-  for (let attempt = 0; attempt < 5; attempt++) {
-    const few = allocated(ROUNDS);
-    const many = allocated(10 * ROUNDS);
-    slope = Math.min(slope, (many - few) / (9 * ROUNDS * FRAMES_A_ROUND));
-  }
+  const slope = slopeOf({ rounds: ROUNDS, warmUp: WARM_UP, framesARound: FRAMES_A_ROUND }, () => {
+    nowMs += 1;
+    box.plane.step(nowMs);
+    if (nowMs % 100 === 0) box.plane.tick(nowMs);
+  });
   assert.ok(slope < BYTES_A_FRAME, `${slope.toFixed(2)} bytes a frame`);
   assert.ok((box.ports.uplink?.sentFrames ?? 0) > ROUNDS && (box.ports.p0?.sentFrames ?? 0) > ROUNDS);
 });

@@ -6,18 +6,14 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { LeaseView } from '../../src/control/views.ts';
 import { until } from '../../src/lab.ts';
-import { GATEWAY, newStage, plugIn, type Stage, TAPS } from './stage.ts';
+import { GATEWAY, plugIn, type Stage, stageTests, TAPS } from './stage.ts';
 
+const inStage = stageTests('cl');
 const withGuest = (name: string, act: (stage: Stage) => Promise<void>): void =>
-  test(name, async () => {
-    const stage = await newStage('cl');
-    try {
-      await stage.lab.startSwitch(stage.host, ...TAPS, '--lease-time', '600', '--domain', 'vm.test');
-      await plugIn(stage, 'tap0', stage.red);
-      await act(stage);
-    } finally {
-      await stage.lab.strike();
-    }
+  inStage(name, async stage => {
+    await stage.lab.startSwitch(stage.host, ...TAPS, '--lease-time', '600', '--domain', 'vm.test');
+    await plugIn(stage, 'tap0', stage.red);
+    await act(stage);
   });
 
 const stateOf = async ({ lab }: Stage, address: string): Promise<string | undefined> =>

@@ -1,4 +1,6 @@
 /** What the namespace tests stand on: a lab whose host runs the switch, with a world outside, and snapshots of the host. */
+
+import { test } from 'uvu';
 import type { PortView } from '../../src/control/views.ts';
 import { Lab, until } from '../../src/lab.ts';
 
@@ -19,6 +21,19 @@ export async function newStage(purpose: string): Promise<Stage> {
   const lab = new Lab(purpose);
   return { lab, host: await lab.netns('host'), red: await lab.netns('red'), blue: await lab.netns('blue') };
 }
+
+/** Tests that each have a stage of their own, struck afterwards whatever happened. */
+export const stageTests =
+  (purpose: string) =>
+  (name: string, act: (stage: Stage) => Promise<void>): void =>
+    void test(name, async () => {
+      const stage = await newStage(purpose);
+      try {
+        await act(stage);
+      } finally {
+        await stage.lab.strike();
+      }
+    });
 
 /** A server's namespace behind the host, with no route to the guests' subnet. */
 export async function addOutside({ lab, host }: Stage): Promise<string> {

@@ -4,17 +4,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { FlowView, LeaseView } from '../../src/control/views.ts';
 import { lineFrom, until } from '../../src/lab.ts';
-import { addOutside, GATEWAY, newStage, OUTSIDE, plugIn, portOf, type Stage, served, TAPS } from './stage.ts';
+import { addOutside, GATEWAY, OUTSIDE, plugIn, portOf, served, stageTests, TAPS } from './stage.ts';
 
-const inStage = (name: string, act: (stage: Stage) => Promise<void>): void =>
-  test(name, async () => {
-    const stage = await newStage('sw');
-    try {
-      await act(stage);
-    } finally {
-      await stage.lab.strike();
-    }
-  });
+const inStage = stageTests('sw');
 
 inStage('a moved tap is served within a second, renamed or not, and its guest gets a lease', async stage => {
   const { lab, host, red, blue } = stage;

@@ -7,17 +7,9 @@ import * as assert from 'uvu/assert';
 import type { StatusView } from '../../src/control/views.ts';
 import { until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
-import { GATEWAY, newStage, plugIn, portOf, type Stage, snapshot, TAPS } from './stage.ts';
+import { GATEWAY, plugIn, portOf, type Stage, snapshot, stageTests, TAPS } from './stage.ts';
 
-const inStage = (name: string, act: (stage: Stage) => Promise<void>): void =>
-  test(name, async () => {
-    const stage = await newStage('un');
-    try {
-      await act(stage);
-    } finally {
-      await stage.lab.strike();
-    }
-  });
+const inStage = stageTests('un');
 
 interface End {
   readonly code: number | null;

@@ -8,7 +8,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { LeaseView, StatusView } from '../../src/control/views.ts';
 import { ended, lineFrom, until } from '../../src/lab.ts';
-import { addOutside, newStage, OUTSIDE, portOf, type Stage, TAPS } from '../netns/stage.ts';
+import { addOutside, OUTSIDE, portOf, type Stage, stageTests, TAPS } from '../netns/stage.ts';
 import { buildImage, type GuestOptions, type Image, startGuest } from './guest.ts';
 
 const BOOT_MS = 60_000;
@@ -23,15 +23,7 @@ test.before(async () => {
 });
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 
-const inStage = (name: string, act: (stage: Stage) => Promise<void>): void =>
-  test(name, async () => {
-    const stage = await newStage('vm');
-    try {
-      await act(stage);
-    } finally {
-      await stage.lab.strike();
-    }
-  });
+const inStage = stageTests('vm');
 
 const guest = ({ lab, host }: Stage, options: GuestOptions): ChildProcess =>
   startGuest(lab, host, image, options);
