@@ -3,9 +3,9 @@
 import { type CommandLine, parseCommandLine } from './cli.ts';
 import type { Config, Place } from './config.ts';
 import { reportAndExit } from './errors.ts';
+import { readPresent } from './host/apply.ts';
 import { describe } from './host/changes.ts';
 import { Journal } from './host/journal.ts';
-import { readPresent } from './host/nft.ts';
 import { plan } from './host/plan.ts';
 import { undoAll } from './host/undo.ts';
 import { openLog } from './log.ts';
@@ -59,7 +59,7 @@ async function runSwitch(config: Config): Promise<void> {
 let failed: (cause: Error) => void = () => undefined;
 
 async function dryRun(config: Config): Promise<void> {
-  const changes = plan(config, await readPresent());
+  const changes = plan(config, await readPresent([]));
   const uplink =
     config.uplink === 'tun' ? [`# the uplink ${config.name}: a tun that goes with the process`] : [];
   console.log([...uplink, ...changes.map(describe)].join('\n'));

@@ -1,7 +1,7 @@
 /**
  * A running switch: its parts and the wires between them. Nothing is decided here; what stands here is the order.
  *
- *   locks → undo what a killed instance left → data plane → uplink → host plan → leases → taps → API → ready
+ *   locks → data plane → uplink → host plan, and undo what a killed instance left → leases → taps → API → ready
  *
  * Stopping goes the other way. A start that fails undoes what it had done.
  */
@@ -13,12 +13,13 @@ import { Api } from './control/api.ts';
 import { UPLINK_PORT } from './dataplane/messages.ts';
 import { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
+import { make, readPresent } from './host/apply.ts';
 import type { Change } from './host/changes.ts';
 import { Journal } from './host/journal.ts';
 import { checkRoutes, setUpUplink } from './host/links.ts';
 import { Locks } from './host/locks.ts';
-import { make, nftPresent, readPresent } from './host/nft.ts';
-import { type Present, plan } from './host/plan.ts';
+import { nftPresent } from './host/nft.ts';
+import { FORWARDING, type Present, plan } from './host/plan.ts';
 import { Shields } from './host/shield.ts';
 import { TapFollower } from './host/taps.ts';
 import { undo, undoStale } from './host/undo.ts';
@@ -79,17 +80,14 @@ export class Switch {
     await this.#locks.take(config);
     this.#endings.push(() => this.#locks.release());
     const journal = openJournal(config);
-    const undone = await undoStale(journal, config);
-    if (undone > 0) this.#log.info(`undid ${undone} changes that a killed instance had left`);
     const plane = this.#startPlane(); // first: its thread starts while the host is looked at
-    const [present] = await Promise.all([readPresent(), checkRoutes(config)]);
+    const [present] = await Promise.all([readPresent(journal.changes), checkRoutes(config)]);
     const uplink = config.uplink === 'tun' ? this.#openUplink() : undefined;
-    await this.#changeHost(journal, present);
+    const shields = new Shields(config.name, journal, config.firewall !== 'none');
+    await this.#changeHost(journal, present, shields);
     if (uplink !== undefined) await setUpUplink(config);
     const dhcp = this.#startDhcp(plane);
     if (uplink !== undefined) this.#attachUplink(plane, uplink);
-    const shields = new Shields(config.name, journal, config.firewall !== 'none');
-    this.#endings.push(() => shields.lowerAll());
     await this.#followTaps(plane, journal, shields);
     const api = new Api(
       join(config.runDir, `${config.name}.sock`),
@@ -140,7 +138,7 @@ export class Switch {
     this.#ports.carrier(name, true);
   }
 
-  async #changeHost(journal: Journal, present: Present): Promise<void> {
+  async #changeHost(journal: Journal, present: Present, shields: Shields): Promise<void> {
     const { firewall, name } = this.#config;
     if (firewall === 'nft' && !nftPresent())
       throw new OperatorError('--firewall nft: nft is not installed; apt-get install nftables', {
@@ -155,11 +153,34 @@ export class Switch {
       usable ? this.#config : { ...this.#config, firewall: 'none' },
       present,
     );
+    const undone = await undoStale(journal, [...changes, ...(await this.#tapsLeft(journal, shields))]);
+    if (undone > 0) this.#log.info(`undid ${undone} changes that a killed instance had left`);
     journal.record(changes);
-    this.#endings.push(() => undo(journal, changes));
+    // All that is in the journal, but for the taps and links, which the follower sees to when it has come so far.
+    this.#endings.push(async () => {
+      await this.#locks.needNoMore();
+      await undo(
+        journal,
+        journal.changes.filter(change => change.kind !== 'tap' && change.kind !== 'link'),
+      );
+    });
+    if (this.#config.uplink === 'tun')
+      await this.#locks.need(FORWARDING, present.sysctl(FORWARDING) ?? '1', name);
     await make(changes);
     // IPv6 on the uplink would let the host talk to what no guest sees; the setting goes with the interface.
     if (this.#config.uplink === 'tun') writeIfPresent(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
+  }
+
+  /** What a killed instance has left of taps that are wanted again: a guest may hold them. */
+  async #tapsLeft(journal: Journal, shields: Shields): Promise<Change[]> {
+    const names = this.#config.taps.map(tap => tap.name);
+    const left = journal.changes.filter(
+      change =>
+        (change.kind === 'tap' && names.includes(change.name)) ||
+        (change.kind === 'link' && names.includes(change.interface)),
+    );
+    const raised = await Promise.all(names.map(name => shields.changesFor(name)));
+    return [...left, ...raised.flat()];
   }
 
   #startDhcp(plane: Plane): DhcpService | undefined {

@@ -2,7 +2,14 @@
  * A change to the host, as data: what the plan holds, the journal records and `--dry-run` prints. A change knows how it
  * is undone; nothing but these kinds is ever changed.
  */
-export type Change = SysctlChange | TableChange | RuleChange | TapChange | TcChange;
+export type Change =
+  | SysctlChange
+  | TableChange
+  | RuleChange
+  | ChainChange
+  | TcChange
+  | TapChange
+  | LinkChange;
 
 /** A kernel setting; `before` is what it held, and what undo puts back if it still holds `value`. */
 export interface SysctlChange {
@@ -13,7 +20,7 @@ export interface SysctlChange {
   readonly before: string;
 }
 
-/** An nftables table of our own, whole. */
+/** An nftables table of our own, whole. Of a netdev table the chains come and go with the taps. */
 export interface TableChange {
   readonly kind: 'table';
   readonly family: 'inet' | 'netdev';
@@ -22,14 +29,32 @@ export interface TableChange {
   readonly body: string;
 }
 
-/** A rule in somebody else's chain, found again by its comment. */
+/**
+ * An accepting rule in somebody else's chain, found again by its comment. It compares `meta` values alone, which
+ * iptables-nft can read as rules of its own: with `ct state` it would refuse to list or save the whole table.
+ */
 export interface RuleChange {
   readonly kind: 'rule';
   readonly family: string;
   readonly table: string;
   readonly chain: string;
-  readonly match: string;
+  readonly match: Readonly<Partial<Record<'iifname' | 'oifname' | 'l4proto', string>>>;
   readonly comment: string;
+}
+
+/** A chain of our netdev table that drops what an interface receives, after packet sockets have seen it. */
+export interface ChainChange {
+  readonly kind: 'chain';
+  readonly table: string;
+  readonly name: string;
+  readonly interface: string;
+}
+
+/** The same by tc, where nftables is not used. `qdisc`: the clsact is ours as well. */
+export interface TcChange {
+  readonly kind: 'tc';
+  readonly interface: string;
+  readonly qdisc: boolean;
 }
 
 /** A tap that did not exist. It carries `alias`, by which undo finds it under another name or in another namespace. */
@@ -39,10 +64,11 @@ export interface TapChange {
   readonly alias: string;
 }
 
-/** An ingress filter that drops all, where there is no nftables. */
-export interface TcChange {
-  readonly kind: 'tc';
+/** An interface that was there, and down, and is set up now. */
+export interface LinkChange {
+  readonly kind: 'link';
   readonly interface: string;
+  readonly ifindex: number;
 }
 
 /** The change in the words of the tool that makes it. */
@@ -53,11 +79,15 @@ export function describe(change: Change): string {
     case 'table':
       return `nft -f - <<END\n${tableText(change)}END`;
     case 'rule':
-      return `nft ${ruleText(change)}`;
+      return `nft '${ruleText(change)}'`;
+    case 'chain':
+      return `nft '${chainText(change)}'`;
     case 'tc':
-      return `tc filter replace dev ${change.interface} ingress matchall action drop`;
+      return `tc filter add dev ${change.interface} ingress pref 1 protocol all bpf da bytecode '1,6 0 0 2'`;
     case 'tap':
       return `ip tuntap add dev ${change.name} mode tap vnet_hdr && ip link set ${change.name} alias ${change.alias}`;
+    case 'link':
+      return `ip link set dev ${change.interface} up`;
   }
 }
 
@@ -65,4 +95,12 @@ export const tableText = (table: TableChange): string =>
   `table ${table.family} ${table.name} {\n${table.body}}\n`;
 
 export const ruleText = (rule: RuleChange): string =>
-  `insert rule ${rule.family} ${rule.table} ${rule.chain} ${rule.match} accept comment "${rule.comment}"`;
+  `insert rule ${rule.family} ${rule.table} ${rule.chain} ${matchText(rule)}accept comment "${rule.comment}"`;
+
+const matchText = ({ match }: RuleChange): string =>
+  Object.entries(match)
+    .map(([key, value]) => (key === 'l4proto' ? `meta l4proto ${value} ` : `${key} "${value}" `))
+    .join('');
+
+export const chainText = ({ table, name, interface: device }: ChainChange): string =>
+  `add chain netdev ${table} ${name} { type filter hook ingress device "${device}" priority -500; policy drop; }`;

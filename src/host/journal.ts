@@ -17,6 +17,9 @@ import { dirname } from 'node:path';
 import { OperatorError } from '../errors.ts';
 import type { Change } from './changes.ts';
 
+/** Is it the same change, whoever recorded it? */
+export const same = (left: Change, right: Change): boolean => JSON.stringify(left) === JSON.stringify(right);
+
 export class Journal {
   #changes: Change[];
 
@@ -29,17 +32,17 @@ export class Journal {
     return this.#changes;
   }
 
-  /** Call it before the changes are made; when it returns they are on disk. */
+  /** Call it before the changes are made; when it returns they are on disk. What is there already stays as it is. */
   record(changes: readonly Change[]): void {
-    if (changes.length === 0) return;
+    const added = changes.filter(change => !this.#changes.some(recorded => same(recorded, change)));
+    if (added.length === 0) return;
     mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 });
-    this.#write([...this.#changes, ...changes]);
+    this.#write([...this.#changes, ...added]);
   }
 
   /** Call it after the changes have been undone. */
   forget(changes: readonly Change[]): void {
-    const gone = new Set(changes);
-    const left = this.#changes.filter(change => !gone.has(change));
+    const left = this.#changes.filter(recorded => !changes.some(change => same(recorded, change)));
     if (left.length === this.#changes.length) return;
     if (left.length > 0) this.#write(left);
     else {

@@ -7,13 +7,20 @@ import { run } from './run.ts';
 interface ShownRoute {
   readonly dst: string;
   readonly dev?: string;
+  readonly type?: string;
 }
 
-/** Refuses a subnet that overlaps a route of this host: packets for one of the two would go astray. */
+/** Shorter prefixes are default routes in parts, as VPNs set them, and no network that a subnet could be taken from. */
+const SHORTEST_NETWORK = 8;
+/** Routes by which nothing is reached. */
+const NOWHERE = ['blackhole', 'unreachable', 'prohibit', 'throw', 'broadcast'];
+
+/** Refuses a subnet that overlaps a route of this host, in any table: packets for one of the two would go astray. */
 export async function checkRoutes(config: Config): Promise<void> {
-  const shown = await run('ip', ['-j', '-4', 'route', 'show', 'table', 'main']);
+  const shown = await run('ip', ['-j', '-4', 'route', 'show', 'table', 'all']);
   for (const route of JSON.parse(shown || '[]') as ShownRoute[]) {
-    if (route.dst === 'default' || route.dev === config.name || !overlaps(config.subnet, route.dst)) continue;
+    if (route.dst === 'default' || route.dev === config.name || NOWHERE.includes(route.type ?? '')) continue;
+    if (prefixOf(route.dst) < SHORTEST_NETWORK || !overlaps(config.subnet, route.dst)) continue;
     throw new OperatorError(
       `--subnet ${config.subnet.text} overlaps this host's route ${route.dst}${route.dev === undefined ? '' : ` on ${route.dev}`}; choose a subnet that the host has no route for`,
       { code: 'SubnetTaken' },
@@ -21,11 +28,13 @@ export async function checkRoutes(config: Config): Promise<void> {
   }
 }
 
-function overlaps(subnet: Subnet, destination: string): boolean {
-  const [address = '', length = '32'] = destination.split('/');
-  const ip = parseIp4(address);
+const prefixOf = (destination: string): number => Number(destination.split('/')[1] ?? 32);
+
+/** Do the two have an address in common? `destination` as `ip route` shows it: an address, with or without a prefix length. */
+export function overlaps(subnet: Subnet, destination: string): boolean {
+  const ip = parseIp4(destination.split('/')[0] ?? '');
   if (ip === undefined) return false;
-  const prefix = Math.min(Number(length), subnet.prefix);
+  const prefix = Math.min(prefixOf(destination), subnet.prefix);
   const mask = prefix === 0 ? 0 : -1 << (32 - prefix);
   return (ip & mask) === (subnet.network & mask);
 }

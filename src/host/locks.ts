@@ -1,11 +1,15 @@
 /**
- * One switch a name, a tap and a subnet. Each is an abstract unix socket: the kernel frees it when its holder ends,
- * however it ends, and it belongs to the network namespace, as the things do that it stands for. The holder says who it
- * is to whoever connects.
+ * What running switches of a network namespace know of each other. Each claim is an abstract unix socket: the kernel
+ * frees it when its holder ends, however it ends, and it belongs to the namespace, as the things do that it stands for.
+ *
+ *   vswitchd/name/NAME  vswitchd/tap/TAP  vswitchd/subnet/CIDR   one holder each, which says who it is to whoever connects
+ *   vswitchd/needs/KEY=BEFORE/NAME                               a kernel setting that must stay while this one runs
  */
+import { readFileSync } from 'node:fs';
 import { createConnection, createServer, type Server } from 'node:net';
-import type { Config } from '../config.ts';
+import type { Config, Subnet } from '../config.ts';
 import { OperatorError } from '../errors.ts';
+import { overlaps } from './links.ts';
 
 const ANSWER_MS = 500;
 
@@ -17,33 +21,77 @@ interface Claim {
 
 export class Locks {
   readonly #servers: Server[] = [];
+  readonly #needs: Server[] = [];
 
   /** Takes all that the configuration needs, or nothing; throws a sentence that names the holder. */
   async take(config: Config): Promise<void> {
     try {
       for (const claim of claims(config)) this.#servers.push(await hold(claim, config.name));
+      // Looked at when ours is taken: of two that start at once, one at least sees the other.
+      const other = overlapping(config.subnet);
+      if (other !== undefined) {
+        const claim = {
+          path: pathOf('subnet', other),
+          what: `the subnet ${other}, which overlaps ${config.subnet.text},`,
+        };
+        throw refusal(claim, (await whoHolds(claim.path)) ?? SILENT, undefined);
+      }
     } catch (error) {
       await this.release();
       throw error;
     }
   }
 
+  /** Says to others that this switch needs a setting, and what it held before any of us. */
+  async need(key: string, before: string, name: string): Promise<void> {
+    this.#needs.push(await hold({ path: pathOf('needs', `${key}=${before}/${name}`), what: key }, name));
+  }
+
+  /** Call it before settings are put back: then of several that end at once the last one puts them back. */
+  needNoMore(): Promise<void> {
+    return close(this.#needs);
+  }
+
   async release(): Promise<void> {
-    const closing = this.#servers.splice(0).map(server => new Promise(resolve => server.close(resolve)));
-    await Promise.all(closing);
+    await close(this.#needs);
+    await close(this.#servers);
   }
 }
 
+async function close(servers: Server[]): Promise<void> {
+  await Promise.all(servers.splice(0).map(server => new Promise(resolve => server.close(resolve))));
+}
+
+const pathOf = (kind: string, value: string): string => `\0vswitchd/${kind}/${value}`;
+
 function claims(config: Config): Claim[] {
-  const path = (kind: string, value: string): string => `\0vswitchd/${kind}/${value}`;
   return [
-    { path: path('name', config.name), what: `the name ${config.name}` },
-    { path: path('subnet', config.subnet.text), what: `the subnet ${config.subnet.text}` },
+    { path: pathOf('name', config.name), what: `the name ${config.name}` },
+    { path: pathOf('subnet', config.subnet.text), what: `the subnet ${config.subnet.text}` },
     ...config.taps
       .filter(tap => tap.netns === undefined)
-      .map(tap => ({ path: path('tap', tap.name), what: `the tap ${tap.name}` })),
+      .map(tap => ({ path: pathOf('tap', tap.name), what: `the tap ${tap.name}` })),
   ];
 }
+
+/** The values that are claimed of a kind in this namespace. */
+function claimed(kind: string): string[] {
+  const prefix = `@vswitchd/${kind}/`;
+  return readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .map(line => line.split(' ').at(-1) ?? '')
+    .filter(path => path.startsWith(prefix))
+    .map(path => path.slice(prefix.length).replace(/@+$/, '')); // padded, by some versions of Node
+}
+
+const overlapping = (subnet: Subnet): string | undefined =>
+  claimed('subnet').find(text => text !== subnet.text && overlaps(subnet, text));
+
+/** What running switches that need a setting say that it held before: several when one was started after another's kill. */
+export const neededBefore = (key: string): readonly string[] =>
+  claimed('needs')
+    .filter(value => value.startsWith(`${key}=`))
+    .map(value => value.slice(key.length + 1).split('/')[0] as string);
 
 function hold(claim: Claim, name: string): Promise<Server> {
   return new Promise((resolve, reject) => {
@@ -51,7 +99,7 @@ function hold(claim: Claim, name: string): Promise<Server> {
     server.unref();
     server.once('error', (cause: NodeJS.ErrnoException) => {
       if (cause.code !== 'EADDRINUSE') reject(cause);
-      else whoHolds(claim.path).then(holder => reject(refusal(claim, holder, cause)));
+      else whoHolds(claim.path).then(holder => reject(refusal(claim, holder ?? SILENT, cause)));
     });
     server.listen(claim.path, () => resolve(server));
   });
@@ -66,23 +114,27 @@ const refusal = (claim: Claim, holder: string, cause: unknown): OperatorError =>
     },
   );
 
-/** Is there a running switch of this name here? */
+/** Is there a running switch of this name here? One that is too busy to answer is running all the same. */
 export async function holderOf(name: string): Promise<string | undefined> {
-  const holder = await whoHolds(`\0vswitchd/name/${name}`);
-  return holder === UNKNOWN ? undefined : holder;
+  const holder = await whoHolds(pathOf('name', name));
+  return holder === SILENT ? name : holder;
 }
 
-const UNKNOWN = 'it does not say which';
+const SILENT = 'it does not say which';
 
-function whoHolds(path: string): Promise<string> {
+/** Who holds a path: what it says of itself, SILENT when it says nothing in time, undefined when nobody holds it. */
+function whoHolds(path: string): Promise<string | undefined> {
   return new Promise(resolve => {
     const connection = createConnection(path);
     let said = '';
+    let free = false;
     connection.setTimeout(ANSWER_MS, () => connection.destroy());
     connection.on('data', chunk => {
       said += chunk.toString();
     });
-    connection.on('error', () => undefined);
-    connection.on('close', () => resolve(said === '' ? UNKNOWN : said));
+    connection.on('error', (error: NodeJS.ErrnoException) => {
+      free = error.code === 'ECONNREFUSED';
+    });
+    connection.on('close', () => resolve(free ? undefined : said || SILENT));
   });
 }

@@ -1,15 +1,38 @@
 /** nftables: what is there, read as JSON, and what we put there, as one script a transaction. */
-import { readFileSync, writeFileSync } from 'node:fs';
 import {
+  type ChainChange,
   type Change,
+  chainText,
   type RuleChange,
   ruleText,
-  type SysctlChange,
   type TableChange,
   tableText,
 } from './changes.ts';
-import type { BaseChain, Present } from './plan.ts';
+import type { BaseChain } from './plan.ts';
 import { findTool, run } from './run.ts';
+
+/** What nft makes. */
+type NftChange = TableChange | RuleChange | ChainChange;
+
+interface NftRule {
+  readonly family: string;
+  readonly table: string;
+  readonly chain: string;
+  readonly handle: number;
+  readonly comment?: string;
+  readonly expr: readonly NftExpression[];
+}
+
+interface NftExpression {
+  readonly match?: {
+    readonly op: string;
+    readonly left: { readonly meta?: { readonly key: string } };
+    readonly right: unknown;
+  };
+  /** A part in the words of iptables, which nft names and can't show. */
+  readonly xt?: { readonly name: string };
+  readonly counter?: unknown;
+}
 
 interface NftItem {
   readonly chain?: {
@@ -19,27 +42,25 @@ interface NftItem {
     readonly hook?: string;
     readonly type?: string;
   };
-  readonly rule?: {
-    readonly family: string;
-    readonly table: string;
-    readonly chain: string;
-    readonly handle: number;
-    readonly comment?: string;
-  };
+  readonly rule?: NftRule;
   readonly table?: { readonly family: string; readonly name: string };
 }
 
+/** iptables' tables whose accept ends what the user does there to every packet; they are not for filtering. */
+const NOT_FOR_FILTERING = ['mangle', 'raw', 'security'];
+
 export const nftPresent = (): boolean => findTool('nft') !== undefined;
+
+const isNft = (change: Change): change is NftChange => ['table', 'rule', 'chain'].includes(change.kind);
 
 async function ruleset(): Promise<readonly NftItem[]> {
   const said = await run('nft', ['-j', 'list', 'ruleset']);
   return (JSON.parse(said) as { nftables: NftItem[] }).nftables;
 }
 
-/** What the plan must know of the host. Without nft there are no chains to look at. */
-export async function readPresent(): Promise<Present> {
-  const items = nftPresent() ? await ruleset() : [];
-  return { chains: items.flatMap(foreignChain), sysctl: readSysctl };
+/** Chains of others that filter what is forwarded and what comes in; none without nft. */
+export async function foreignChains(): Promise<readonly BaseChain[]> {
+  return nftPresent() ? (await ruleset()).flatMap(foreignChain) : [];
 }
 
 function foreignChain(item: NftItem): BaseChain[] {
@@ -47,74 +68,70 @@ function foreignChain(item: NftItem): BaseChain[] {
   if (chain?.type !== 'filter' || chain.table.startsWith('vswitchd_')) return [];
   if (chain.family !== 'ip' && chain.family !== 'inet') return [];
   if (chain.hook !== 'forward' && chain.hook !== 'input') return [];
+  if (chain.family === 'ip' && NOT_FOR_FILTERING.includes(chain.table)) return [];
   return [{ family: chain.family, table: chain.table, chain: chain.name, hook: chain.hook }];
 }
 
-const sysctlPath = (key: string): string => `/proc/sys/${key}`;
-
-/** A kernel setting, undefined where this kernel or namespace has none of that name. */
-export function readSysctl(key: string): string | undefined {
-  try {
-    return readFileSync(sysctlPath(key), 'utf8').trim();
-  } catch {
-    return undefined;
-  }
+/** Makes nft's share of the changes in one transaction: either all are there or none. */
+export async function addToNft(changes: readonly Change[]): Promise<void> {
+  await transact(changes.filter(isNft).flatMap(scriptOf));
 }
 
-/** Makes changes, all of nft's in one transaction: either all are there or none. */
-export async function make(changes: readonly Change[]): Promise<void> {
-  for (const change of changes)
-    if (change.kind === 'sysctl') writeFileSync(sysctlPath(change.key), change.value);
-  const script = changes.flatMap(change => {
-    if (change.kind === 'rule') return [`${ruleText(change)}\n`];
-    // Added and deleted first: a table that is there already is replaced, in the same transaction.
-    return change.kind === 'table'
-      ? [
-          `add table ${change.family} ${change.name}\ndelete table ${change.family} ${change.name}\n${tableText(change)}`,
-        ]
-      : [];
-  });
-  if (script.length > 0) await nft(script.join(''));
+function scriptOf(change: NftChange): string[] {
+  if (change.kind === 'rule') return [ruleText(change)];
+  if (change.kind === 'chain') return [chainText(change)]; // one that is there is left as it is
+  const table = `${change.family} ${change.name}`;
+  // One of taps' chains may shield some already. Another is replaced, in the same transaction.
+  if (change.family === 'netdev') return [`add table ${table}`];
+  return [`add table ${table}`, `delete table ${table}`, tableText(change)];
 }
 
-export const nft = (script: string): Promise<string> => run('nft', ['-f', '-'], { input: script });
-
-/** Takes changes back as far as they are still there. Rules are found by their comment, so twice does no harm. */
-export async function takeBack(changes: readonly Change[]): Promise<void> {
-  for (const change of [...changes].reverse()) {
-    if (change.kind === 'sysctl') restore(change);
-    // The interface may be gone, and its filter with it.
-    if (change.kind === 'tc')
-      await run('tc', ['qdisc', 'delete', 'dev', change.interface, 'clsact']).catch(() => undefined);
-  }
-  const ours = changes.filter(change => change.kind === 'table' || change.kind === 'rule');
+/** Takes back nft's share of the changes, as far as they are still there: twice does no harm. */
+export async function removeFromNft(changes: readonly Change[]): Promise<void> {
+  const ours = changes.filter(isNft);
   if (ours.length === 0 || !nftPresent()) return;
   const items = await ruleset();
-  const script = [...tablesLeft(ours, items), ...rulesLeft(ours, items)];
-  if (script.length > 0) await nft(script.map(line => `${line}\n`).join(''));
+  const doomed = (item: NftItem): string[] =>
+    ours.some(change => isIt(change, item)) ? [removal(item)] : [];
+  // Chains before tables: one that goes with its table can't be named any more.
+  await transact([
+    ...items.filter(item => item.table === undefined).flatMap(doomed),
+    ...items.filter(item => item.table !== undefined).flatMap(doomed),
+  ]);
 }
 
-/** Puts a setting back, unless somebody has changed it since. */
-function restore(change: SysctlChange): void {
-  if (readSysctl(change.key) === change.value) writeFileSync(sysctlPath(change.key), change.before);
+function isIt(change: NftChange, { table, chain, rule }: NftItem): boolean {
+  if (change.kind === 'table') return table?.family === change.family && table.name === change.name;
+  if (change.kind === 'chain')
+    return chain?.family === 'netdev' && chain.table === change.table && chain.name === change.name;
+  return rule !== undefined && isRule(change, rule);
 }
 
-function tablesLeft(changes: readonly Change[], items: readonly NftItem[]): string[] {
-  const wanted = changes.filter((change): change is TableChange => change.kind === 'table');
-  return items.flatMap(({ table }) =>
-    table !== undefined && wanted.some(change => change.family === table.family && change.name === table.name)
-      ? [`delete table ${table.family} ${table.name}`]
-      : [],
+/** By its comment; or, when iptables-restore has loaded it again and nft can't read the comment, by all the rest. */
+function isRule(change: RuleChange, rule: NftRule): boolean {
+  if (rule.comment !== undefined) return rule.comment === change.comment;
+  const { family, table, chain } = change;
+  if (rule.family !== family || rule.table !== table || rule.chain !== chain) return false;
+  if (!rule.expr.some(part => part.xt?.name === 'comment')) return false;
+  const rest = rule.expr.filter(part => part.xt?.name !== 'comment' && part.counter === undefined);
+  const wanted = Object.entries(change.match);
+  return (
+    rest.length === wanted.length + 1 &&
+    wanted.every(([key, value], at) => isMatch(rest[at], key, value)) &&
+    'accept' in (rest.at(-1) as object)
   );
 }
 
-function rulesLeft(changes: readonly Change[], items: readonly NftItem[]): string[] {
-  const comments = new Set(
-    changes.filter((change): change is RuleChange => change.kind === 'rule').map(change => change.comment),
-  );
-  return items.flatMap(({ rule }) =>
-    rule?.comment !== undefined && comments.has(rule.comment)
-      ? [`delete rule ${rule.family} ${rule.table} ${rule.chain} handle ${rule.handle}`]
-      : [],
-  );
+const isMatch = (part: NftExpression | undefined, key: string, value: string): boolean =>
+  part?.match?.op === '==' && part.match.left.meta?.key === key && part.match.right === value;
+
+function removal({ table, chain, rule }: NftItem): string {
+  if (rule !== undefined)
+    return `delete rule ${rule.family} ${rule.table} ${rule.chain} handle ${rule.handle}`;
+  if (chain !== undefined) return `delete chain ${chain.family} ${chain.table} ${chain.name}`;
+  return `delete table ${table?.family} ${table?.name}`;
+}
+
+async function transact(lines: readonly string[]): Promise<void> {
+  if (lines.length > 0) await run('nft', ['-f', '-'], { input: lines.map(line => `${line}\n`).join('') });
 }

@@ -5,7 +5,7 @@
  */
 import type { Config } from '../config.ts';
 import { formatIp4 } from '../wire/address.ts';
-import type { Change, RuleChange, SysctlChange, TableChange } from './changes.ts';
+import type { ChainChange, Change, RuleChange, SysctlChange, TableChange, TcChange } from './changes.ts';
 
 /** A chain of somebody else at a hook that our packets pass. */
 export interface BaseChain {
@@ -22,7 +22,14 @@ export interface Present {
   sysctl(key: string): string | undefined;
 }
 
-export const tableName = (name: string): string => `vswitchd_${name.replace(/[^A-Za-z0-9_]/g, '_')}`;
+/** Without it the host passes nothing on. Several switches may need it. */
+export const FORWARDING = 'net/ipv4/ip_forward';
+
+/** A name as an identifier of nft's, no two the same: what it takes stands for itself, the rest for its bytes. */
+const identifier = (name: string): string =>
+  name.replace(/[^A-Za-z0-9_]/gu, character => `.${Buffer.from(character).toString('hex')}`);
+
+const tableName = (name: string): string => `vswitchd_${identifier(name)}`;
 const mark = (name: string): string => `vswitchd:${name}`;
 
 /** The changes for a switch as a whole, in the order in which they are made. Taps come with their ports. */
@@ -31,7 +38,7 @@ export function plan(config: Config, present: Present): Change[] {
   const shields: Change[] = nft ? [shieldTable(config.name)] : [];
   if (config.uplink === 'none') return shields;
   return [
-    ...setting(present, 'net/ipv4/ip_forward', '1'),
+    ...setting(present, FORWARDING, '1'),
     ...(nft
       ? [natTable(config), ...shields, ...present.chains.flatMap(chain => rulesFor(config.name, chain))]
       : []),
@@ -76,19 +83,31 @@ const shieldTable = (name: string): TableChange => ({
   body: '',
 });
 
-/** A tap's shield: the packet socket sees a frame before this hook, the host's stack behind it never does. */
-export const shieldChain = (name: string, tap: string): string =>
-  `add chain netdev ${tableName(name)} ${chainName(tap)} { type filter hook ingress device "${tap}" priority -500; policy drop; }`;
-
-export const unshieldChain = (name: string, tap: string): string =>
-  `delete chain netdev ${tableName(name)} ${chainName(tap)}`;
-
-const chainName = (tap: string): string => `tap_${tap.replace(/[^A-Za-z0-9_]/g, '_')}`;
-
-function rulesFor(name: string, at: BaseChain): RuleChange[] {
-  const rule = (match: string): RuleChange => ({ kind: 'rule', ...place(at), match, comment: mark(name) });
-  if (at.hook === 'input') return [rule(`iifname "${name}" meta l4proto { tcp, udp, icmp }`)];
-  return [rule(`oifname "${name}" ct state established,related`), rule(`iifname "${name}"`)];
+/** What cuts the host's stack off from a tap's interface. `byNft`: with a chain, else with tc. */
+export function shieldOf(
+  name: string,
+  tap: string,
+  present: Pick<Present, 'sysctl'>,
+  by: 'nft' | { readonly qdisc: boolean },
+): (SysctlChange | ChainChange | TcChange)[] {
+  return [
+    ...setting(present, `net/ipv6/conf/${tap}/disable_ipv6`, '1'),
+    by === 'nft'
+      ? { kind: 'chain', table: tableName(name), name: `tap_${identifier(tap)}`, interface: tap }
+      : { kind: 'tc', interface: tap, qdisc: by.qdisc },
+  ];
 }
 
-const place = ({ family, table, chain }: BaseChain) => ({ family, table, chain });
+function rulesFor(name: string, { family, table, chain, hook }: BaseChain): RuleChange[] {
+  const rule = (match: RuleChange['match']): RuleChange => ({
+    kind: 'rule',
+    family,
+    table,
+    chain,
+    match,
+    comment: mark(name),
+  });
+  if (hook === 'input') return ['tcp', 'udp', 'icmp'].map(l4proto => rule({ iifname: name, l4proto }));
+  // What is forwarded to guests needs no look at its state here: our own table drops what nobody asked for.
+  return [rule({ oifname: name }), rule({ iifname: name })];
+}

@@ -3,11 +3,13 @@
  * same frames: it would answer ARP behind the switch's back and let guests reach host services past every rule. So the
  * stack is cut off: a drop at the interface's ingress hook, which packet sockets see frames before, and no IPv6 on it.
  */
+import { make, sysctlBefore } from './apply.ts';
 import type { Change } from './changes.ts';
 import type { Journal } from './journal.ts';
-import { make, nft, nftPresent, readSysctl, takeBack } from './nft.ts';
-import { setting, shieldChain, unshieldChain } from './plan.ts';
-import { run } from './run.ts';
+import { nftPresent } from './nft.ts';
+import { shieldOf } from './plan.ts';
+import { hasClsact } from './tc.ts';
+import { undo } from './undo.ts';
 
 export class Shields {
   readonly #name: string;
@@ -23,23 +25,26 @@ export class Shields {
     this.#byNft = firewall && nftPresent();
   }
 
+  /** What a tap's shield is; what a killed instance has left of it is a part. The tap must be there for tc to look at. */
+  async changesFor(tap: string): Promise<readonly Change[]> {
+    const left = this.#journal.changes;
+    const before = left.find(change => change.kind === 'tc' && change.interface === tap);
+    const qdisc = async (): Promise<boolean> =>
+      before?.kind === 'tc' ? before.qdisc : !(await hasClsact(tap).catch(() => false));
+    const by = this.#byNft ? 'nft' : { qdisc: await qdisc() };
+    return shieldOf(this.#name, tap, { sysctl: key => sysctlBefore(key, left) }, by);
+  }
+
   /** Cuts the host's stack off from interfaces, in one go; call it before they are set up. Twice does no harm. */
   async raise(taps: readonly string[]): Promise<void> {
-    const missing = taps.filter(tap => !this.#raised.has(tap));
-    if (missing.length === 0) return;
     const all: Change[] = [];
-    for (const tap of missing) {
-      const changes: Change[] = [
-        ...setting({ sysctl: readSysctl }, `net/ipv6/conf/${tap}/disable_ipv6`, '1'),
-      ];
-      if (!this.#byNft) changes.push({ kind: 'tc', interface: tap });
+    for (const tap of taps.filter(candidate => !this.#raised.has(candidate))) {
+      const changes = await this.changesFor(tap);
       this.#raised.set(tap, changes);
       all.push(...changes);
     }
     this.#journal.record(all);
     await make(all);
-    if (this.#byNft) await nft(missing.map(tap => `${shieldChain(this.#name, tap)}\n`).join(''));
-    else for (const tap of missing) await cutWithTc(tap);
   }
 
   /** Takes the shield off an interface, which may be gone: then the kernel has taken off most of it. */
@@ -47,21 +52,12 @@ export class Shields {
     const changes = this.#raised.get(tap);
     if (changes === undefined) return;
     this.#raised.delete(tap);
-    if (this.#byNft) await nft(`${unshieldChain(this.#name, tap)}\n`).catch(() => undefined);
-    await takeBack(changes);
-    this.#journal.forget(changes);
+    await undo(this.#journal, changes);
   }
 
-  /** All of them; what is left of nft's goes with the table. */
   async lowerAll(): Promise<void> {
     const changes = [...this.#raised.values()].flat();
     this.#raised.clear();
-    await takeBack(changes);
-    this.#journal.forget(changes);
+    await undo(this.#journal, changes);
   }
-}
-
-async function cutWithTc(tap: string): Promise<void> {
-  await run('tc', ['qdisc', 'replace', 'dev', tap, 'clsact']);
-  await run('tc', ['filter', 'replace', 'dev', tap, 'ingress', 'matchall', 'action', 'drop']);
 }

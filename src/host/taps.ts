@@ -34,6 +34,7 @@ import { run } from './run.ts';
 import type { Shields } from './shield.ts';
 import { deleteByAlias, deleteTap, findTap, isUp, openDeviceEnd } from './taplinks.ts';
 import { concerns, newTap, type Place, type Tap } from './tapstate.ts';
+import { undo } from './undo.ts';
 
 const ENOBUFS = -105;
 /** How often taps in other namespaces are looked after: the kernel tells nothing of those. */
@@ -124,10 +125,9 @@ export class TapFollower {
   }
 
   async #restore(tap: Tap): Promise<void> {
-    const { end, ifindex, wasDown } = tap;
+    const { end, ifindex } = tap;
     this.#leave(tap, 'the switch stops');
-    if (end !== 'interface' || !wasDown) return;
-    await run('ip', ['link', 'set', 'dev', this.#native.interfaceName(ifindex, -1), 'down']);
+    if (end === 'interface') await undo(this.#journal, this.#setUpByUs(ifindex));
   }
 
   async #remove(tap: Tap): Promise<void> {
@@ -149,12 +149,16 @@ export class TapFollower {
     }
   }
 
+  /** What the journal, ours or a killed instance's, says of a link that was down before. */
+  #setUpByUs(ifindex: number): readonly Change[] {
+    return this.#journal.changes.filter(change => change.kind === 'link' && change.ifindex === ifindex);
+  }
+
   /** The tap that we made or found is no more: one that has its name from now on is somebody else's. */
   #disown(tap: Tap): void {
     if (tap.made !== undefined) this.#journal.forget([tap.made]);
     tap.made = undefined;
     tap.busy = undefined;
-    tap.wasDown = false;
   }
 
   /** Makes what is to be served here and is not there; the names of those whose interface end is to be served. */
@@ -186,7 +190,6 @@ export class TapFollower {
 
   async #beginHere(tap: Tap, known: number | undefined): Promise<void> {
     const there = known ?? this.#indexOf(tap.config.name);
-    tap.wasDown = tap.made === undefined && there !== undefined && !isUp(this.#native, there);
     const ifindex = there ?? this.#make(tap, tap.config.name).ifindex;
     if (tap.config.end === 'device') this.#openDevice(tap, undefined, ifindex);
     else await this.#join(tap, ifindex);
@@ -213,17 +216,15 @@ export class TapFollower {
     const change: TapChange = { kind: 'tap', name: tap.config.name, alias: tap.alias };
     if (tap.made === undefined) this.#journal.record([change]);
     tap.made ??= change;
-    const opened = this.#native.openTun({
-      name,
-      mode: 'tap',
-      netns: -1,
-      mustExist: false,
-      ifindex: 0,
-      persist: true,
-    });
-    this.#native.netlinkSend(this.#netlink, aliasRequest(opened.ifindex, tap.alias));
-    this.#native.setMtu(name, this.#config.mtu, -1);
-    this.#native.close(opened.fd);
+    const opened = this.#native.openTun({ name, mode: 'tap', netns: -1, mustExist: false, ifindex: 0 });
+    try {
+      this.#native.netlinkSend(this.#netlink, aliasRequest(opened.ifindex, tap.alias));
+      this.#native.setMtu(name, this.#config.mtu, -1);
+      // Last: until then a kill takes it along, from now on undo finds it by its alias.
+      this.#native.setPersist(opened.fd, true);
+    } finally {
+      this.#native.close(opened.fd);
+    }
     return opened;
   }
 
@@ -232,6 +233,8 @@ export class TapFollower {
     const name = this.#native.interfaceName(ifindex, -1);
     await this.#shields.raise([name]);
     tap.shielded = name;
+    if (tap.made === undefined && !isUp(this.#native, ifindex))
+      this.#journal.record([{ kind: 'link', interface: name, ifindex }]);
     this.#native.setUp(name, -1);
     tap.fd = this.#native.openPacket(ifindex);
     tap.ifindex = ifindex;
@@ -372,6 +375,7 @@ export class TapFollower {
       if (event.movedTo === undefined) this.#disown(tap);
       else await this.#follow(tap, event.movedTo);
     } finally {
+      this.#journal.forget(this.#setUpByUs(event.ifindex)); // what leaves is down
       await this.#lower(tap);
     }
   }

@@ -23,8 +23,6 @@ export interface Tap {
   /** Where another program holds its device end; it is tried again. */
   busy: Place | undefined;
   carrier: boolean;
-  /** It was here before us, and down: so we leave it. */
-  wasDown: boolean;
   /** Counts attachments: what is said of an earlier one is not about this one, though its file may have the same number. */
   attachment: number;
 }
@@ -41,7 +39,6 @@ export const newTap = (config: TapConfig, switchName: string): Tap => ({
   netns: undefined,
   busy: undefined,
   carrier: false,
-  wasDown: false,
   attachment: 0,
 });
 

@@ -1,23 +1,23 @@
 /** Undoing: what this instance made, at its end, or what a killed one left. Twice does no harm. */
-import type { Config } from '../config.ts';
 import { OperatorError } from '../errors.ts';
+import { takeBack } from './apply.ts';
 import type { Change } from './changes.ts';
-import type { Journal } from './journal.ts';
+import { type Journal, same } from './journal.ts';
 import { holderOf } from './locks.ts';
-import { takeBack } from './nft.ts';
-import { deleteByAlias } from './taplinks.ts';
 
-/** Undoes changes, newest first, and takes each out of the journal. */
+/** Undoes changes and takes them out of the journal. */
 export async function undo(journal: Journal, changes: readonly Change[]): Promise<void> {
   await takeBack(changes);
-  for (const change of changes) if (change.kind === 'tap') await deleteByAlias(change.alias);
   journal.forget(changes);
 }
 
-/** Before a start: undoes what a killed instance left, but for the taps that are wanted again: a guest may hold them. */
-export async function undoStale(journal: Journal, config: Config): Promise<number> {
-  const wanted = new Set(config.taps.map(tap => tap.name));
-  const stale = journal.changes.filter(change => change.kind !== 'tap' || !wanted.has(change.name));
+/**
+ * Before a start: undoes what a killed instance left, but for what is wanted again. A guest may hold the taps, and there
+ * shall be no moment without their shields. Rules are made anew, to be first in their chains.
+ */
+export async function undoStale(journal: Journal, wanted: readonly Change[]): Promise<number> {
+  const kept = wanted.filter(change => change.kind !== 'rule');
+  const stale = journal.changes.filter(change => !kept.some(one => same(one, change)));
   await undo(journal, stale);
   return stale.length;
 }

@@ -83,7 +83,7 @@ test('an isolated network or no firewall: no rules', () => {
     bare.map(change => change.kind),
     ['sysctl'],
   );
-  assert.match(describe({ kind: 'tc', interface: 'tap0' }), /tc filter/);
+  assert.match(describe({ kind: 'tc', interface: 'tap0', qdisc: true }), /tc filter/);
   assert.match(describe(tap), /ip tuntap add dev tap0/);
 });
 

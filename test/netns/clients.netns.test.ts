@@ -8,7 +8,7 @@ import type { LeaseView } from '../../src/control/views.ts';
 import { until } from '../../src/lab.ts';
 import { GATEWAY, plugIn, type Stage, stageTests, TAPS } from './stage.ts';
 
-const inStage = stageTests('cl');
+const inStage = stageTests('cl', import.meta.url);
 const withGuest = (name: string, act: (stage: Stage) => Promise<void>): void =>
   inStage(name, async stage => {
     await stage.lab.startSwitch(stage.host, ...TAPS, '--lease-time', '600', '--domain', 'vm.test');

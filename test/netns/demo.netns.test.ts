@@ -8,7 +8,9 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { run } from '../../src/host/run.ts';
 import { projectRoot } from '../../src/port/native.ts';
-import { newStage, TAPS } from './stage.ts';
+import { stageTests, TAPS } from './stage.ts';
+
+const inStage = stageTests('ct', import.meta.url);
 
 const bin = (name: string): string => join(projectRoot(), 'bin', name);
 
@@ -21,23 +23,18 @@ test('the demo passes, and nothing of it is left', async () => {
   assert.is(await run('ip', ['netns', 'list']), before);
 });
 
-test('vswitchctl shows tables and JSON, and says when nobody answers', async () => {
-  const { lab, host } = await newStage('ct');
-  try {
-    await lab.startSwitch(host, ...TAPS);
-    const ask = (...words: string[]): Promise<string> =>
-      lab.inside(host, bin('vswitchctl'), '--run-dir', lab.folder, ...words);
-    const screen = await ask();
-    assert.match(screen, /^vsw0 {2}192\.168\.100\.0\/24 {2}gateway 192\.168\.100\.1/);
-    assert.match(screen, /tap0 +down +packet/);
-    for (const resource of ['ports', 'macs', 'leases', 'flows'])
-      assert.type(JSON.parse(await ask('--json', resource)), 'object');
-    const nobody = spawnSync(bin('vswitchctl'), ['--run-dir', '/nonexistent'], { encoding: 'utf8' });
-    assert.is(nobody.status, 3);
-    assert.match(nobody.stderr, /no switch answers at \/nonexistent\/vsw0\.sock/);
-  } finally {
-    await lab.strike();
-  }
+inStage('vswitchctl shows tables and JSON, and says when nobody answers', async ({ lab, host }) => {
+  await lab.startSwitch(host, ...TAPS);
+  const ask = (...words: string[]): Promise<string> =>
+    lab.inside(host, bin('vswitchctl'), '--run-dir', lab.folder, ...words);
+  const screen = await ask();
+  assert.match(screen, /^vsw0 {2}192\.168\.100\.0\/24 {2}gateway 192\.168\.100\.1/);
+  assert.match(screen, /tap0 +down +packet/);
+  for (const resource of ['ports', 'macs', 'leases', 'flows'])
+    assert.type(JSON.parse(await ask('--json', resource)), 'object');
+  const nobody = spawnSync(bin('vswitchctl'), ['--run-dir', '/nonexistent'], { encoding: 'utf8' });
+  assert.is(nobody.status, 3);
+  assert.match(nobody.stderr, /no switch answers at \/nonexistent\/vsw0\.sock/);
 });
 
 test('replay writes what each port sent, and the counters', () => {

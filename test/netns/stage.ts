@@ -3,6 +3,7 @@
 import { test } from 'uvu';
 import type { PortView } from '../../src/control/views.ts';
 import { Lab, until } from '../../src/lab.ts';
+import { enterNamespace } from '../port/namespace.ts';
 
 export const SUBNET = '192.168.100.0/24';
 export const GATEWAY = '192.168.100.1';
@@ -17,15 +18,15 @@ export interface Stage {
 }
 
 /** Three namespaces: the host of the switch, and two guests'. */
-export async function newStage(purpose: string): Promise<Stage> {
+async function newStage(purpose: string): Promise<Stage> {
   const lab = new Lab(purpose);
   return { lab, host: await lab.netns('host'), red: await lab.netns('red'), blue: await lab.netns('blue') };
 }
 
-/** Tests that each have a stage of their own, struck afterwards whatever happened. */
-export const stageTests =
-  (purpose: string) =>
-  (name: string, act: (stage: Stage) => Promise<void>): void =>
+/** Tests of a file (`url`) in a namespace of its own; each has a stage, struck afterwards whatever happened. */
+export function stageTests(purpose: string, url: string) {
+  enterNamespace(url);
+  return (name: string, act: (stage: Stage) => Promise<void>): void =>
     void test(name, async () => {
       const stage = await newStage(purpose);
       try {
@@ -34,6 +35,7 @@ export const stageTests =
         await stage.lab.strike();
       }
     });
+}
 
 /** A server's namespace behind the host, with no route to the guests' subnet. */
 export async function addOutside({ lab, host }: Stage): Promise<string> {

@@ -2,6 +2,7 @@
 /** Nothing left behind: a clean end, a kill, a second instance, a restart; and leases that survive. */
 import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { StatusView } from '../../src/control/views.ts';
@@ -9,7 +10,7 @@ import { until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
 import { GATEWAY, plugIn, portOf, type Stage, snapshot, stageTests, TAPS } from './stage.ts';
 
-const inStage = stageTests('un');
+const inStage = stageTests('un', import.meta.url);
 
 interface End {
   readonly code: number | null;
@@ -54,9 +55,8 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
     const end = await endOf(child, signal);
     assert.is(end.code, 0);
     assert.ok(end.ms < 2_000, `${end.ms} ms`);
-    // tap1 was there before and is now as well, set up, which harms nobody
-    assert.is((await snapshot(stage)).replace(/^tap1 .*$/gm, ''), before.replace(/^tap1 .*$/gm, ''));
-    assert.match(await lab.ip(host, '-br', 'link'), /^tap1 /m);
+    assert.match(before, /^tap1 +DOWN/m);
+    assert.is(await snapshot(stage), before);
     assert.not.match(await lab.ip(red, '-br', 'link'), /^tap0 /m);
   });
 }
@@ -74,6 +74,59 @@ inStage('after SIGKILL --undo puts all back, and again is no fault', async stage
   assert.not.match(await lab.ip(red, '-br', 'link'), /eth0/);
   assert.match(await lab.inside(host, vswitchd, ...undo), /nothing of vsw0 is left/);
 });
+
+inStage('after SIGKILL a tap that was there before, and down, is down again', async stage => {
+  const { lab, host } = stage;
+  await lab.ip(host, 'tuntap', 'add', 'dev', 'tap1', 'mode', 'tap');
+  const before = await snapshot(stage);
+  await kill(stage, await lab.startSwitch(host, ...TAPS));
+  await kill(stage, await lab.startSwitch(host, ...TAPS));
+  await lab.inside(host, vswitchd, '--undo', '--state-dir', lab.folder);
+  assert.is(await snapshot(stage), before);
+});
+
+inStage('killed at any moment of its start, it leaves nothing that --undo does not find', async stage => {
+  const { lab, host } = stage;
+  await lab.ip(host, 'tuntap', 'add', 'dev', 'tap1', 'mode', 'tap');
+  const before = await snapshot(stage);
+  let changed = 0;
+  for (let ms = 150; ms < 600; ms += 25) {
+    const child = lab.spawnSwitch(host, ...TAPS);
+    await sleep(ms);
+    child.kill('SIGKILL');
+    await endOf(child);
+    if ((await snapshot(stage)) !== before) changed++;
+    await lab.inside(host, vswitchd, '--undo', '--state-dir', lab.folder);
+    assert.is(await snapshot(stage), before, `killed after ${ms} ms`);
+  }
+  assert.ok(changed > 3, `${changed} of the kills came when something had been changed`);
+});
+
+inStage(
+  'a start after SIGKILL undoes nothing that it wants: no moment without shield or forwarding',
+  async stage => {
+    const { lab, host } = stage;
+    await kill(stage, await lab.startSwitch(host, ...TAPS));
+    let heard = '';
+    for (const monitor of [
+      ['nft', 'monitor', 'destroy'],
+      ['ip', 'monitor', 'netconf'],
+    ]) {
+      lab.spawn(host, ...monitor).stdout?.on('data', chunk => {
+        heard += chunk;
+      });
+    }
+    await lab.inside(host, 'nft', 'add', 'table', 'ip', 'passing');
+    await until('the monitor is there', 3_000, async () => {
+      await lab.inside(host, 'nft', 'delete', 'table', 'ip', 'passing');
+      await lab.inside(host, 'nft', 'add', 'table', 'ip', 'passing');
+      return /passing/.test(heard);
+    });
+    await lab.startSwitch(host, ...TAPS);
+    await lab.inside(host, 'nft', 'delete', 'table', 'ip', 'passing');
+    assert.not.match(heard, /netdev|inet6 tap|^inet \S+ forwarding off/m);
+  },
+);
 
 inStage('a start after SIGKILL changes nothing twice, and its end leaves nothing', async stage => {
   const { lab, host } = stage;
@@ -114,14 +167,80 @@ inStage(
       '--name',
       'vsw1',
     );
-    const end = await endOf(
-      lab.spawnSwitch(host, '--subnet', '192.168.0.0/16', '--taps', 'tap9', '--name', 'vsw1'),
-    );
-    assert.is(end.code, 2);
-    assert.match(end.said, /overlaps this host's route 192\.168\.100\.0\/24 on vsw0/);
+    const wider = ['--subnet', '192.168.0.0/16', '--taps', 'tap9', '--name', 'vsw1'];
+    const overlaps =
+      /the subnet 192\.168\.100\.0\/24, which overlaps 192\.168\.0\.0\/16, is served by .*: vsw0/;
+    await refused(overlaps, ...wider);
+    await refused(overlaps, ...wider, '--uplink', 'none');
     await lab.startSwitch(host, '--subnet', '10.9.0.0/24', '--taps', 'tap9', '--name', 'vsw1');
   },
 );
+
+inStage(
+  'a subnet that the host has a route for is refused, in whatever table; parts of a default route are none',
+  async ({ lab, host }) => {
+    await lab.ip(host, 'tuntap', 'add', 'dev', 'vpn0', 'mode', 'tap');
+    await lab.ip(host, 'link', 'set', 'vpn0', 'up');
+    for (const half of ['0.0.0.0/1', '128.0.0.0/1']) await lab.ip(host, 'route', 'add', half, 'dev', 'vpn0');
+    await lab.ip(host, 'route', 'add', 'blackhole', '192.168.0.0/16');
+    await lab.ip(host, 'route', 'add', '10.7.0.0/16', 'dev', 'vpn0', 'table', '51820');
+    const end = await endOf(lab.spawnSwitch(host, '--subnet', '10.7.9.0/24', '--taps', 'tap0'));
+    assert.is(end.code, 2);
+    assert.match(end.said, /--subnet 10\.7\.9\.0\/24 overlaps this host's route 10\.7\.0\.0\/16 on vpn0/);
+    await lab.startSwitch(host, ...TAPS);
+  },
+);
+
+inStage(
+  'of two switches the one that ends first leaves ip_forward to the other, which puts it back',
+  async ({ lab, host }) => {
+    const forwarding = async (): Promise<string> =>
+      (await lab.inside(host, 'sysctl', '-n', 'net.ipv4.ip_forward')).trim();
+    const first = await lab.startSwitch(host, ...TAPS);
+    const second = await lab.startSwitch(host, '--subnet', '10.9.0.0/24', '--taps', 'tap9', '--name', 'vsw1');
+    assert.is((await endOf(first, 'SIGTERM')).code, 0);
+    assert.is(await forwarding(), '1');
+    assert.is((await endOf(second, 'SIGTERM')).code, 0);
+    assert.is(await forwarding(), '0');
+  },
+);
+
+inStage('--undo leaves a switch alone that is running but too busy to say so', async stage => {
+  const { lab, host } = stage;
+  await lab.startSwitch(host, ...TAPS);
+  const { pid } = await lab.ask<StatusView>('status');
+  const running = await snapshot(stage);
+  process.kill(pid, 'SIGSTOP');
+  try {
+    const end = await endOf(lab.spawn(host, vswitchd, '--undo', '--state-dir', lab.folder));
+    assert.is(end.code, 3, end.said);
+    assert.match(end.said, /vsw0 is running/);
+    assert.is(await snapshot(stage), running);
+  } finally {
+    process.kill(pid, 'SIGCONT');
+  }
+});
+
+inStage('names that differ in one special character have chains and tables of their own', async stage => {
+  const { lab, host } = stage;
+  const before = await snapshot(stage);
+  const first = await lab.startSwitch(
+    host,
+    '--subnet',
+    '10.8.0.0/24',
+    '--taps',
+    'tap-0,tap_0',
+    '--name',
+    'a-b',
+  );
+  const second = await lab.startSwitch(host, '--subnet', '10.9.0.0/24', '--taps', 'tap.0', '--name', 'a_b');
+  const rules = await lab.inside(host, 'nft', 'list', 'ruleset');
+  for (const tap of ['tap-0', 'tap_0', 'tap.0']) assert.ok(rules.includes(`device "${tap}"`), tap);
+  assert.is((await endOf(first, 'SIGTERM')).code, 0);
+  assert.match(await lab.inside(host, 'nft', 'list', 'ruleset'), /device "tap\.0"/);
+  assert.is((await endOf(second, 'SIGTERM')).code, 0);
+  assert.is(await snapshot(stage), before);
+});
 
 inStage('a lease survives SIGKILL: the client keeps its address, and nobody else gets it', async stage => {
   const { lab, host, red, blue } = stage;

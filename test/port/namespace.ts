@@ -1,6 +1,6 @@
 /**
  * A namespace of the test's own. The file runs itself again in a new network and mount namespace, so that whatever it
- * makes there, named namespaces included, goes when it ends, however it ends.
+ * makes there, named namespaces and temporary files included, goes when it ends, however it ends.
  */
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { closeSync, openSync } from 'node:fs';
@@ -11,7 +11,8 @@ import { loadNative } from '../../src/port/native.ts';
 import type { Port } from '../../src/port/port.ts';
 
 const INSIDE = 'VSWITCHD_TEST_NETNS';
-const ENTER = 'mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && exec "$0" "$@"';
+const ENTER =
+  'mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns && mount -t tmpfs tmpfs /mnt && TMPDIR=/mnt exec "$0" "$@"';
 
 /** Returns inside the new namespaces only; outside it ends the process with the inner one's exit code. */
 export function enterNamespace(url: string): void {

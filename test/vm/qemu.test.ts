@@ -23,7 +23,7 @@ test.before(async () => {
 });
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 
-const inStage = stageTests('vm');
+const inStage = stageTests('vm', import.meta.url);
 
 const guest = ({ lab, host }: Stage, options: GuestOptions): ChildProcess =>
   startGuest(lab, host, image, options);
