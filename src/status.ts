@@ -2,7 +2,7 @@
 import type { Config } from './config.ts';
 import type { FlowView, Views } from './control/views.ts';
 import { Counters } from './dataplane/counters.ts';
-import { listEntries } from './dataplane/fdb.ts';
+import { countEntries, listEntries } from './dataplane/fdb.ts';
 import type { SharedMemory } from './dataplane/messages.ts';
 import { type Flow, listFlows } from './gateway/flows.ts';
 import { stateName } from './gateway/tcpstate.ts';
@@ -24,16 +24,22 @@ export function viewsOf(
   const counters = new Counters(memory.counters);
   const started = monotonicS();
   return {
-    status: () => ({
-      name: config.name,
-      version: VERSION,
-      pid: process.pid,
-      subnet: config.subnet.text,
-      gateway: formatIp4(config.subnet.gateway),
-      uptimeS: monotonicS() - started,
-      ports: ports.entries.length,
-      portsUp: ports.entries.filter(port => port.up).length,
-    }),
+    status: () => {
+      const macs = countEntries(memory.fdb);
+      return {
+        name: config.name,
+        version: VERSION,
+        pid: process.pid,
+        subnet: config.subnet.text,
+        gateway: formatIp4(config.subnet.gateway),
+        uptimeS: monotonicS() - started,
+        ports: ports.entries.length,
+        portsUp: ports.entries.filter(port => port.up).length,
+        macs: macs.size,
+        maxMacs: config.maxMacs,
+        unlearnt: macs.unlearnt,
+      };
+    },
     ports: () =>
       ports.entries.map(({ index, name, kind, netns, up }) => ({
         name,

@@ -4,7 +4,12 @@ import type { FlowView, LeaseView, MacView, PortView, StatusView } from './views
 
 export const statusText = (status: StatusView): string =>
   `${status.name}  ${status.subnet}  gateway ${status.gateway}  ${status.portsUp}/${status.ports} ports up  ` +
-  `up ${duration(status.uptimeS)}  pid ${status.pid}  vswitchd ${status.version}`;
+  `up ${duration(status.uptimeS)}  pid ${status.pid}  vswitchd ${status.version}${fullText(status)}`;
+
+const fullText = ({ macs, maxMacs, unlearnt }: StatusView): string =>
+  unlearnt === 0
+    ? ''
+    : `\nMAC table ${macs}/${maxMacs}: ${unlearnt} frames came from addresses that it had no room for; --max-macs makes more`;
 
 export const portsText = (ports: readonly PortView[]): string =>
   table(

@@ -50,6 +50,11 @@ export interface StatusView {
   readonly uptimeS: number;
   readonly ports: number;
   readonly portsUp: number;
+  /** Addresses learnt, and how many there may be. */
+  readonly macs: number;
+  readonly maxMacs: number;
+  /** Frames from addresses that were not learnt, as the table was full: what is sent to those is flooded. */
+  readonly unlearnt: number;
 }
 
 /** One function a resource; each reads the present state and copies it. */

@@ -85,11 +85,6 @@ export class Fdb {
     return this.#words[COUNT] as number;
   }
 
-  /** Frames whose source was not learnt as the table was full, modulo 2^32. They were forwarded all the same. */
-  get unlearnt(): number {
-    return (this.#words[UNLEARNT] as number) >>> 0;
-  }
-
   /** The port behind an address, or -1. `key` is VLAN << 16 | the first two octets, `lo` the last four. */
   lookup(key: number, lo: number): number {
     const words = this.#words;
@@ -171,6 +166,15 @@ export class Fdb {
   #home(key: number, lo: number): number {
     return hash(key, lo, this.#seed, this.#slotMask);
   }
+}
+
+/**
+ * How many addresses are known, and how many frames came from one that was not learnt as the table was full (modulo 2^32;
+ * they were forwarded all the same).
+ */
+export function countEntries(memory: SharedArrayBuffer): { size: number; unlearnt: number } {
+  const words = new Int32Array(memory);
+  return { size: words[COUNT] as number, unlearnt: (words[UNLEARNT] as number) >>> 0 };
 }
 
 /** All entries, for people; a table that changes meanwhile gives each entry as it was at some moment. */

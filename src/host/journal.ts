@@ -44,10 +44,14 @@ export class Journal {
   forget(changes: readonly Change[]): void {
     const left = this.#changes.filter(recorded => !changes.some(change => same(recorded, change)));
     if (left.length === this.#changes.length) return;
-    if (left.length > 0) this.#write(left);
+    this.#changes = left;
+    if (left.length === 0) rmSync(this.path, { force: true });
     else {
-      rmSync(this.path, { force: true });
-      this.#changes = left;
+      try {
+        this.#write(left);
+      } catch {
+        // A full disk is no reason to stop undoing: what the file says too much is found undone.
+      }
     }
   }
 

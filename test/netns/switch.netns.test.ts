@@ -1,9 +1,11 @@
 // timeout: 120 s
 /** The main job in namespaces: taps followed, guests, host and outside reached. */
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { FlowView, LeaseView } from '../../src/control/views.ts';
+import type { FlowView, LeaseView, StatusView } from '../../src/control/views.ts';
 import { lineFrom, until } from '../../src/lab.ts';
+import { projectRoot } from '../../src/port/native.ts';
 import { addOutside, GATEWAY, OUTSIDE, plugIn, portOf, served, stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('sw', import.meta.url);
@@ -95,6 +97,22 @@ inStage('outside: UDP, TCP and echo through the NAT, and their errors come back'
   assert.match(await lab.inside(red, process.execPath, '-e', tcp, '7001'), /ECONNREFUSED/);
   const flows = await lab.ask<FlowView[]>('flows');
   assert.equal([...new Set(flows.map(flow => flow.protocol))].sort(), ['icmp', 'tcp', 'udp']);
+});
+
+inStage('a full MAC table is told, and frames pass all the same', async stage => {
+  const { lab, host, red } = stage;
+  await lab.startSwitch(host, ...TAPS, '--max-macs', '16');
+  await plugIn(stage, 'tap0', red);
+  await lab.lease(red, 'tap0');
+  for (let last = 16; last < 40; last++) {
+    await lab.ip(red, 'link', 'set', 'tap0', 'address', `02:00:00:00:01:${last}`);
+    await lab.inside(red, 'arping', '-c', '1', '-w', '1', '-I', 'tap0', GATEWAY);
+  }
+  const { macs, maxMacs, unlearnt } = await lab.ask<StatusView>('status');
+  assert.equal([macs, maxMacs], [16, 16]);
+  assert.ok(unlearnt >= 8, `${unlearnt}`);
+  const screen = await lab.inside(host, join(projectRoot(), 'bin', 'vswitchctl'), '--run-dir', lab.folder);
+  assert.match(screen, /MAC table 16\/16: \d+ frames came from addresses that it had no room for/);
 });
 
 inStage('traceroute shows the gateway as the first hop', async stage => {

@@ -1,6 +1,7 @@
 // timeout: 120 s
 /** Nothing left behind: a clean end, a kill, a second instance, a restart; and leases that survive. */
 import type { ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
@@ -8,6 +9,7 @@ import * as assert from 'uvu/assert';
 import type { StatusView } from '../../src/control/views.ts';
 import { until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
+import { sh } from '../port/namespace.ts';
 import { GATEWAY, plugIn, portOf, type Stage, snapshot, stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('un', import.meta.url);
@@ -255,6 +257,40 @@ inStage('a lease survives SIGKILL: the client keeps its address, and nobody else
   assert.is.not(await lab.lease(blue, 'tap1'), address);
   assert.is(await lab.lease(red, 'tap0'), address);
 });
+
+inStage(
+  'a full disk: no ACK without a lease on it, one when there is room again, and a clean end',
+  async stage => {
+    const { lab, host, red } = stage;
+    const before = await snapshot(stage);
+    const fill = `dd if=/dev/zero of=${lab.folder}/ballast bs=1k 2>/dev/null; true`;
+    sh(`mount -t tmpfs -o size=1m tmpfs ${lab.folder}`);
+    try {
+      sh(fill);
+      const refused = await endOf(lab.spawnSwitch(host, ...TAPS));
+      assert.is(refused.code, 1);
+      assert.match(refused.said, /ENOSPC/);
+      assert.is(await snapshot(stage), before);
+      sh(`rm ${lab.folder}/ballast`);
+      const child = await lab.startSwitch(host, ...TAPS);
+      await plugIn(stage, 'tap0', red);
+      sh(fill);
+      await lab.lease(red, 'tap0').then(
+        () => assert.unreachable('a lease that is not on disk'),
+        () => undefined,
+      );
+      sh(`rm ${lab.folder}/ballast`);
+      await lab.lease(red, 'tap0');
+      await lab.ping(red, GATEWAY);
+      sh(fill);
+      assert.is((await endOf(child, 'SIGTERM')).code, 0);
+      assert.is(await snapshot(stage), before);
+      assert.not(existsSync(join(lab.folder, 'vsw0.journal')));
+    } finally {
+      sh(`umount -l ${lab.folder}`);
+    }
+  },
+);
 
 inStage('--dry-run prints the plan and changes nothing', async stage => {
   const { lab, host } = stage;
