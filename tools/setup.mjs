@@ -23,7 +23,7 @@ import { fileURLToPath, pathToFileURL } from 'node:url';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** Each tool with the Debian package that has it. A path in place of a name is a file that must be there. */
+/** Each tool with the Debian package that has it. */
 const TOOLS = {
   run: { ip: 'iproute2', nft: 'nftables' },
   test: {
@@ -43,11 +43,13 @@ const TOOLS = {
   },
   vm: {
     'qemu-system-x86_64': 'qemu-system-x86',
-    '/var/lib/dpkg/info/linux-image-cloud-amd64.list': 'linux-image-cloud-amd64',
-    '/var/lib/dpkg/info/busybox-static.list': 'busybox-static',
     cpio: 'cpio',
   },
 };
+
+/** What guests boot, unpacked here and not installed: a kernel of this host's own would be a change to it. */
+const GUEST_FILES = join(root, 'node_modules/.cache/vswitchd-guest');
+const GUEST_PACKAGES = ['linux-image-cloud-amd64', 'busybox-static'];
 
 const say = line => process.stderr.write(`set-up: ${line}\n`);
 
@@ -57,6 +59,7 @@ export function setup(kinds) {
   buildNative();
   buildProgram();
   installTools(kinds.flatMap(kind => Object.entries(TOOLS[kind])));
+  if (kinds.includes('vm')) unpackGuest();
 }
 
 function installPackages() {
@@ -150,6 +153,30 @@ function aptInstall(packages) {
   }
 }
 
+function unpackGuest() {
+  const stamp = join(GUEST_FILES, '.stamp');
+  const wanted = GUEST_PACKAGES.join(' ');
+  if (stampIs(stamp, wanted)) return;
+  say(`apt-get download ${wanted} (for the guests; unpacked, not installed)`);
+  if (!aptListsAreThere()) apt(['update', '-q']);
+  rmSync(GUEST_FILES, { recursive: true, force: true });
+  mkdirSync(GUEST_FILES, { recursive: true });
+  const names = GUEST_PACKAGES.map(kernelBehind);
+  if (!apt(['download', '-q', ...names], GUEST_FILES))
+    throw new Error(`${names.join(' and ')} could not be downloaded by apt-get, which the VM tests need`);
+  for (const file of readdirSync(GUEST_FILES)) {
+    run('dpkg-deb', ['-x', join(GUEST_FILES, file), GUEST_FILES], `${file} could not be unpacked`);
+    rmSync(join(GUEST_FILES, file));
+  }
+  setStamp(stamp, wanted);
+}
+
+/** The package of the kernel that a package without a version in its name stands for. */
+function kernelBehind(name) {
+  const { stdout } = spawnSync('apt-cache', ['depends', '--important', name], { encoding: 'utf8' });
+  return /Depends: (linux-image-\d\S*)/.exec(stdout ?? '')?.[1] ?? name;
+}
+
 function aptListsAreThere() {
   try {
     return readdirSync('/var/lib/apt/lists').some(name => name.includes('_Packages'));
@@ -158,9 +185,9 @@ function aptListsAreThere() {
   }
 }
 
-function apt(args) {
+function apt(args, cwd = root) {
   const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
-  return spawnSync('apt-get', args, { stdio: ['ignore', 2, 2], env }).status === 0;
+  return spawnSync('apt-get', args, { stdio: ['ignore', 2, 2], env, cwd }).status === 0;
 }
 
 const PATH = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/usr/bin', '/bin'].filter(
@@ -168,7 +195,6 @@ const PATH = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/us
 );
 
 export function toolIsThere(tool) {
-  if (tool.startsWith('/')) return existsSync(tool);
   return PATH.some(folder => {
     try {
       accessSync(join(folder, tool), constants.X_OK);

@@ -7,6 +7,7 @@ import { copyFileSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from
 import { join } from 'node:path';
 import { run } from '../../src/host/run.ts';
 import type { Lab } from '../../src/lab.ts';
+import { projectRoot } from '../../src/port/native.ts';
 
 /** In the order in which they need each other. */
 const MODULES = [
@@ -44,16 +45,18 @@ export interface Image {
   readonly initrd: string;
 }
 
-/** Builds the initial RAM disk in a folder. Throws when kernel or busybox are not installed. */
+/** Where the set-up unpacks what guests boot. */
+const FILES = join(projectRoot(), 'node_modules/.cache/vswitchd-guest');
+
+/** Builds the initial RAM disk in a folder. Throws when the set-up for VM tests has not been made. */
 export async function buildImage(folder: string): Promise<Image> {
-  const kernel = readdirSync('/boot').find(name => /^vmlinuz-.*cloud-amd64$/.test(name));
-  if (kernel === undefined)
-    throw new Error('no cloud kernel in /boot: apt-get install linux-image-cloud-amd64');
-  const modules = join('/lib/modules', kernel.replace('vmlinuz-', ''), 'kernel');
+  const kernel = readdirSync(join(FILES, 'boot')).find(name => name.startsWith('vmlinuz-'));
+  if (kernel === undefined) throw new Error(`no kernel in ${FILES}/boot: node tools/setup.mjs vm`);
+  const modules = join(FILES, 'lib/modules', kernel.replace('vmlinuz-', ''), 'kernel');
   const root = join(folder, 'root');
   for (const name of ['bin', 'dev', 'proc', 'sys', 'modules', 'tmp'])
     mkdirSync(join(root, name), { recursive: true });
-  copyFileSync('/bin/busybox', join(root, 'bin/busybox'));
+  copyFileSync(join(FILES, 'bin/busybox'), join(root, 'bin/busybox'));
   symlinkSync('busybox', join(root, 'bin/sh'));
   for (const path of MODULES)
     copyFileSync(join(modules, path), join(root, 'modules', path.replace(/^.*\//, '')));
@@ -61,7 +64,7 @@ export async function buildImage(folder: string): Promise<Image> {
   writeFileSync(join(root, 'lease'), LEASE, { mode: 0o755 });
   const initrd = join(folder, 'initrd');
   await run('sh', ['-c', `cd "${root}" && find . | cpio --quiet -o -H newc > "${initrd}"`]);
-  return { kernel: join('/boot', kernel), initrd };
+  return { kernel: join(FILES, 'boot', kernel), initrd };
 }
 
 export interface GuestOptions {
