@@ -1,9 +1,9 @@
 /** vswitchctl: what a running switch is doing, as tables for people or JSON for programs. */
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { ask } from './control/client.ts';
 import { flowsText, leasesText, macsText, portsText, statusText } from './control/screen.ts';
 import type { FlowView, LeaseView, MacView, PortView, StatusView } from './control/views.ts';
-import { reportAndExit } from './errors.ts';
+import { OperatorError, reportAndExit } from './errors.ts';
 import { VERSION } from './version.ts';
 
 interface Where {
@@ -18,6 +18,8 @@ const program = new Command('vswitchctl')
   .option('--name <NAME>', 'which switch, as given to vswitchd --name', 'vsw0')
   .option('--run-dir <DIR>', 'where its control socket is', '/run/vswitchd')
   .option('--json', 'JSON instead of tables')
+  .exitOverride() // bad usage is told below, in one sentence
+  .configureOutput({ outputError: () => undefined })
   .addHelpText(
     'after',
     '\nExit codes: 0 done, 1 fault, 2 bad usage, 3 the switch does not answer. See docs/operation.md.',
@@ -30,17 +32,22 @@ const fetch = <T>(resource: string): Promise<T> => ask<T>(`${where().runDir}/${w
 const print = <T>(value: T, text: (value: T) => string): void =>
   console.log(where().json === true ? JSON.stringify(value, null, 2) : text(value));
 
-function list<T>(resource: string, description: string, text: (rows: T[]) => string): void {
+function show<T>(resource: string, description: string, text: (value: T) => string): void {
   program
     .command(resource)
     .description(description)
-    .action(async () => print(await fetch<T[]>(resource), text));
+    .action(async () => print(await fetch<T>(resource), text));
 }
 
-list<PortView>('ports', 'ports, their state, counters and drop reasons', portsText);
-list<MacView>('macs', 'the forwarding database: which MAC is behind which port', macsText);
-list<LeaseView>('leases', 'addresses handed out by DHCP', leasesText);
-list<FlowView>('flows', 'NAT sessions', flowsText);
+show<StatusView>(
+  'status',
+  'the switch: its subnet, how long it has run, how full its tables are',
+  statusText,
+);
+show<PortView[]>('ports', 'ports, their state, counters and drop reasons', portsText);
+show<MacView[]>('macs', 'the forwarding database: which MAC is behind which port', macsText);
+show<LeaseView[]>('leases', 'addresses handed out by DHCP', leasesText);
+show<FlowView[]>('flows', 'NAT sessions', flowsText);
 
 program
   .command('show', { isDefault: true })
@@ -64,4 +71,18 @@ program
     );
   });
 
-program.parseAsync().catch(reportAndExit);
+/** Commander's complaint as one sentence that says what is expected. */
+function usage(error: unknown): unknown {
+  if (!(error instanceof CommanderError)) return error;
+  if (error.exitCode === 0) process.exit(); // help or version has been printed
+  const names = program.commands.map(command => command.name()).join(', ');
+  const what =
+    error.code === 'commander.excessArguments'
+      ? `unexpected argument ${JSON.stringify(program.args.find(word => !names.split(', ').includes(word)))}`
+      : error.message.replace(/^error: /, '').replaceAll('\n', ' ');
+  return new OperatorError(`${what}; expected one of ${names}, or an option that --help lists`, {
+    code: 'Usage',
+  });
+}
+
+program.parseAsync().catch((error: unknown) => reportAndExit(usage(error)));

@@ -1,17 +1,20 @@
 /** vswitchd: from the command line to a running switch, and from a signal to a clean end. */
 
+import { readFileSync } from 'node:fs';
 import { type CommandLine, parseCommandLine } from './cli.ts';
 import type { Config, Place } from './config.ts';
 import { reportAndExit } from './errors.ts';
 import { readPresent } from './host/apply.ts';
 import { describe } from './host/changes.ts';
 import { Journal } from './host/journal.ts';
-import { plan } from './host/plan.ts';
+import { plan, planTaps } from './host/plan.ts';
 import { undoAll } from './host/undo.ts';
 import { openLog } from './log.ts';
 import { notify } from './notify.ts';
 import { checkPrivilege } from './privilege.ts';
 import { journalPath, Switch } from './switch.ts';
+
+const IFF_UP = 1;
 
 async function main(line: CommandLine): Promise<void> {
   switch (line.command) {
@@ -59,10 +62,23 @@ async function runSwitch(config: Config): Promise<void> {
 let failed: (cause: Error) => void = () => undefined;
 
 async function dryRun(config: Config): Promise<void> {
-  const changes = plan(config, await readPresent([]));
   const uplink =
     config.uplink === 'tun' ? [`# the uplink ${config.name}: a tun that goes with the process`] : [];
-  console.log([...uplink, ...changes.map(describe)].join('\n'));
+  const changes = [...plan(config, await readPresent([])), ...planTaps(config, linkState)];
+  const elsewhere = config.taps.flatMap(({ name, netns }) =>
+    netns === undefined ? [] : [`# ${name} in namespace ${netns}: made there if there is none`],
+  );
+  console.log([...uplink, ...changes.map(describe), ...elsewhere].join('\n'));
+}
+
+/** What is there of a link: nothing, or whether it is up. */
+function linkState(name: string): 'none' | 'down' | 'up' {
+  try {
+    const flags = Number(readFileSync(`/sys/class/net/${name}/flags`, 'utf8'));
+    return (flags & IFF_UP) === 0 ? 'down' : 'up';
+  } catch {
+    return 'none';
+  }
 }
 
 async function undoLeft(place: Place): Promise<void> {

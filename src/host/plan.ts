@@ -98,6 +98,24 @@ export function shieldOf(
   ];
 }
 
+/** What the taps in our namespace need, for people to read: the follower does it, for each tap as it finds it. */
+export function planTaps(config: Config, stateOf: (name: string) => 'none' | 'down' | 'up'): Change[] {
+  const by = config.firewall === 'none' ? { qdisc: true } : 'nft';
+  return config.taps
+    .filter(tap => tap.netns === undefined)
+    .flatMap(({ name, end }): Change[] => {
+      const state = stateOf(name);
+      const alias = aliasOf(config.name, name);
+      const made: Change[] = state === 'none' ? [{ kind: 'tap', name, alias }] : [];
+      if (end === 'device') return made;
+      const up: Change[] = state === 'down' ? [{ kind: 'link', interface: name, ifindex: 0 }] : [];
+      return [...made, ...shieldOf(config.name, name, { sysctl: () => '0' }, by), ...up];
+    });
+}
+
+/** What a tap that a switch made is found by, wherever it has gone. */
+export const aliasOf = (switchName: string, tap: string): string => `vswitchd:${switchName}:${tap}`;
+
 function rulesFor(name: string, { family, table, chain, hook }: BaseChain): RuleChange[] {
   const rule = (match: RuleChange['match']): RuleChange => ({
     kind: 'rule',

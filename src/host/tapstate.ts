@@ -2,6 +2,7 @@
 import type { TapConfig } from '../config.ts';
 import type { TapChange } from './changes.ts';
 import { type LinkEvent, RTM_DELLINK } from './netlink.ts';
+import { aliasOf } from './plan.ts';
 
 /** Where the kernel said that an interface went: the namespace's id, as ours numbers it, and the index there. */
 export interface Place {
@@ -30,7 +31,7 @@ export interface Tap {
 /** A tap that nothing is known of yet, for the switch of this name. */
 export const newTap = (config: TapConfig, switchName: string): Tap => ({
   config,
-  alias: `vswitchd:${switchName}:${config.name}`,
+  alias: aliasOf(switchName, config.name),
   made: undefined,
   end: 'none',
   fd: -1,

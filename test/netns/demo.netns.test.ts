@@ -32,6 +32,12 @@ inStage('vswitchctl shows tables and JSON, and says when nobody answers', async 
   assert.match(screen, /tap0 +down +packet/);
   for (const resource of ['ports', 'macs', 'leases', 'flows'])
     assert.type(JSON.parse(await ask('--json', resource)), 'object');
+  assert.match(await ask('status'), /^vsw0 {2}192\.168\.100\.0\/24/);
+  for (const wrong of [['bogus'], ['--bogus'], ['ports', '--name'], ['ports', 'too', 'many']]) {
+    const refused = spawnSync(bin('vswitchctl'), wrong, { encoding: 'utf8' });
+    assert.is(refused.status, 2, wrong.join(' '));
+    assert.match(refused.stderr, /^vswitchctl: .*; expected one of status, ports, macs.*\n$/);
+  }
   const nobody = spawnSync(bin('vswitchctl'), ['--run-dir', '/nonexistent'], { encoding: 'utf8' });
   assert.is(nobody.status, 3);
   assert.match(nobody.stderr, /no switch answers at \/nonexistent\/vsw0\.sock/);

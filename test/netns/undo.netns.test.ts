@@ -294,8 +294,13 @@ inStage(
 
 inStage('--dry-run prints the plan and changes nothing', async stage => {
   const { lab, host } = stage;
+  await lab.ip(host, 'tuntap', 'add', 'dev', 'tap1', 'mode', 'tap');
   const before = await snapshot(stage);
   const said = await lab.inside(host, vswitchd, ...TAPS, '--dry-run');
+  assert.match(said, /ip tuntap add dev tap0/);
+  assert.not.match(said, /ip tuntap add dev tap1/);
+  assert.match(said, /ip link set dev tap1 up/);
+  assert.match(said, /ingress device "tap1"/);
   assert.match(said, /masquerade/);
   assert.match(said, /sysctl -w net\.ipv4\.ip_forward=1/);
   assert.is(await snapshot(stage), before);
