@@ -52,12 +52,11 @@ function mesh(macs: number, bytes: number): [Uint8Array[], Uint8Array[]] {
 const scatter = (station: number): number => Math.imul(station + 1, 0x9e3779b1) | 0;
 
 /** Room for all frames, packed. */
-const arenaFor = (inputs: readonly (readonly Uint8Array[])[]): number =>
+export const arenaFor = (inputs: readonly (readonly Uint8Array[])[]): number =>
   inputs.flat().reduce((sum, frame) => sum + frame.length + 192, 1 << 16) & ~63;
 
 function plane(inputs: readonly (readonly Uint8Array[])[]): Dataplane {
-  const config = readReplayConfig({});
-  const settings = gatewaySettings(config);
+  const settings = gatewaySettings(readReplayConfig({}));
   const dataplane = new Dataplane({
     fdbMemory: fdbMemory(MAX_MACS),
     counterMemory: counterMemory(),
@@ -84,31 +83,29 @@ function plane(inputs: readonly (readonly Uint8Array[])[]): Dataplane {
   return dataplane;
 }
 
-/** The median of some rounds, after one to warm up. */
 function measure(what: string, inputs: readonly (readonly Uint8Array[])[]): Row {
-  const dataplane = plane(inputs);
-  const busy = inputs
-    .map((frames, index) => [frames, index] as const)
-    .filter(([frames]) => frames.length > 0);
+  const busy = inputs.flatMap((frames, index) => (frames.length > 0 ? [index] : []));
+  return row(what, turn(plane(inputs), busy), inputs.flat());
+}
+
+/** Frames a second that a data plane takes from some ports: the median of some rounds, after one to warm up. */
+export function turn(dataplane: Dataplane, ports: readonly number[]): number {
   const rates: number[] = [];
-  let bytes = 0;
-  let frames = 0;
   for (let round = 0; round <= ROUNDS; round++) {
     const start = performance.now();
     let count = 0;
     while (performance.now() - start < ROUND_MS)
-      for (let turn = 0; turn < 64; turn++)
-        for (const [, index] of busy) count += dataplane.serve(index, start);
+      for (let turns = 0; turns < 64; turns++)
+        for (const index of ports) count += dataplane.serve(index, start);
     if (round > 0) rates.push((count * 1000) / (performance.now() - start));
   }
-  for (const [list] of busy)
-    for (const frame of list) {
-      bytes += frame.length;
-      frames++;
-    }
   rates.sort((a, b) => a - b);
-  const framesPerS = rates[ROUNDS >> 1] as number;
-  return { what, framesPerS, gbitPerS: (framesPerS * (bytes / frames) * 8) / 1e9 };
+  return rates[ROUNDS >> 1] as number;
+}
+
+export function row(what: string, framesPerS: number, frames: readonly Uint8Array[]): Row {
+  const bytes = frames.reduce((sum, frame) => sum + frame.length, 0);
+  return { what, framesPerS, gbitPerS: (framesPerS * (bytes / frames.length) * 8) / 1e9 };
 }
 
 /** Sizes and numbers of stations; or the frames of a capture, looped. */
@@ -120,8 +117,8 @@ export function memoryBench(pcap: string | undefined): Row[] {
   const rows: Row[] = [];
   for (const macs of [2, 1_024, 65_536])
     for (const bytes of [64, 512, 1_514]) {
-      const row = execFileSync(process.execPath, [SELF, String(macs), String(bytes)], { encoding: 'utf8' });
-      rows.push(JSON.parse(row) as Row);
+      const said = execFileSync(process.execPath, [SELF, String(macs), String(bytes)], { encoding: 'utf8' });
+      rows.push(JSON.parse(said) as Row);
     }
   return rows;
 }

@@ -4,33 +4,18 @@
  */
 
 import { setTimeout as pause } from 'node:timers/promises';
-import type { PortView } from '../src/control/views.ts';
-import { ended, Lab, lineFrom, until } from '../src/lab.ts';
+import { ended, Lab, lineFrom } from '../src/lab.ts';
+import { type Ends, median, type Pair, target, wire } from './stage.ts';
 
 const SECONDS = 4;
 const ROUNDS = 3;
 const FRAME_BYTES = 60;
 const WARM_UP_MS = 1_500;
 
-export interface Pair {
-  readonly what: string;
-  readonly unit: string;
-  readonly switch: number;
-  readonly bridge: number;
-}
-
-interface Ends {
-  readonly red: string;
-  readonly blue: string;
-}
-
 export async function tapBench(): Promise<Pair[]> {
   const lab = new Lab('bench');
   try {
-    const ends: Ends = { red: await lab.netns('red'), blue: await lab.netns('blue') };
-    const host = await lab.netns('host');
-    await wireSwitch(lab, host, ends);
-    await wireBridge(lab, host, ends);
+    const ends = await wire(lab);
     const tcp: Pair[] = [];
     const frames: Pair[] = [];
     for (let round = 0; round < ROUNDS; round++) {
@@ -52,49 +37,6 @@ export async function tapBench(): Promise<Pair[]> {
     await lab.strike();
   }
 }
-
-const middle = (values: number[]): number => values.sort((a, b) => a - b)[values.length >> 1] as number;
-
-const median = (rounds: readonly Pair[]): Pair => ({
-  ...(rounds[0] as Pair),
-  switch: middle(rounds.map(round => round.switch)),
-  bridge: middle(rounds.map(round => round.bridge)),
-});
-
-async function wireSwitch(lab: Lab, host: string, { red, blue }: Ends): Promise<void> {
-  await lab.startSwitch(
-    host,
-    '--subnet',
-    '192.168.100.0/24',
-    '--taps',
-    `tap0@${red},tap0b@${blue}`,
-    '--uplink',
-    'none',
-  );
-  await lab.ip(red, 'addr', 'add', '192.168.100.10/24', 'dev', 'tap0');
-  await lab.ip(red, 'link', 'set', 'tap0', 'up');
-  await lab.ip(blue, 'addr', 'add', '192.168.100.11/24', 'dev', 'tap0b');
-  await lab.ip(blue, 'link', 'set', 'tap0b', 'up');
-  await until('the ports are up', 3_000, async () =>
-    (await lab.ask<PortView[]>('ports')).every(port => port.up),
-  );
-}
-
-async function wireBridge(lab: Lab, host: string, { red, blue }: Ends): Promise<void> {
-  await lab.ip(host, 'link', 'add', 'br0', 'type', 'bridge');
-  await lab.ip(host, 'link', 'set', 'br0', 'up');
-  for (const [netns, end, address] of [
-    [red, 'br-red', '10.77.0.10/24'],
-    [blue, 'br-blue', '10.77.0.11/24'],
-  ] as const) {
-    await lab.ip(host, 'link', 'add', end, 'type', 'veth', 'peer', 'name', 'veth0', 'netns', netns);
-    await lab.ip(host, 'link', 'set', end, 'master', 'br0', 'up');
-    await lab.ip(netns, 'addr', 'add', address, 'dev', 'veth0');
-    await lab.ip(netns, 'link', 'set', 'veth0', 'up');
-  }
-}
-
-const target = (way: string): string => (way === 'tap' ? '192.168.100.11' : '10.77.0.11');
 
 async function iperf(lab: Lab, { red, blue }: Ends, way: string): Promise<number> {
   const server = lab.spawn(blue, 'iperf3', '-s', '-1', '--forceflush');

@@ -233,10 +233,12 @@ export class Gateway implements GatewayStage {
     const { mem } = batch;
     const l3 = batch.l3[row] as number;
     const bytes = (batch.offset[row] as number) + (batch.length[row] as number) - l3;
-    if (ip4.check(mem, l3, bytes) !== Drop.None) return false;
-    if (ip4.protocol(mem, l3) !== ip4.UDP || ip4.isFragment(mem, l3)) return false;
+    if (bytes < ip4.MIN_SIZE) return false;
+    // Where it goes says of most packets that it is none, without a second sum of the header.
     const to = ip4.destination(mem, l3);
     if (to !== ALL_ONES && to !== this.#o.gatewayIp && to !== this.#o.broadcast) return false;
+    if (ip4.check(mem, l3, bytes) !== Drop.None) return false;
+    if (ip4.protocol(mem, l3) !== ip4.UDP || ip4.isFragment(mem, l3)) return false;
     const l4 = l3 + ip4.headerLength(mem, l3);
     if (udp.check(mem, l4, l3 + ip4.totalLength(mem, l3) - l4) !== Drop.None) return false;
     return udp.destinationPort(mem, l4) === DHCP_SERVER_PORT;

@@ -98,7 +98,11 @@ export class MemoryPort implements Port {
   close(): void {}
 }
 
+/** Words from a frame's virtio-net header to its end. */
+const wordsOf = (bytes: number): number => (VNET_SIZE + bytes + 3) >> 2;
+
 interface LaidBurst {
+  readonly frames: Int32Array;
   readonly offsets: Int32Array;
   readonly lengths: Int32Array;
 }
@@ -106,7 +110,7 @@ interface LaidBurst {
 /**
  * Frames that stand in the slab's arena, packed as a tap packs them, and are received where they are: what is measured
  * with them is the pipeline and no copy. A burst may hold a frame twice, so a stage that changes frames needs BURST of
- * them, copied anew.
+ * them, copied anew: word by word from the virtio-net header on, which a small frame's costs some 10 ns.
  */
 class LoopedFrames {
   readonly #frames: readonly Uint8Array[];
@@ -115,6 +119,10 @@ class LoopedFrames {
   readonly #lengths: Int32Array;
   /** Columns ready to be copied: a loop over single frames costs as much as two stages. */
   readonly #bursts: LaidBurst[] = [];
+  #words = new Int32Array(0);
+  /** What is copied: all frames' words, and where each frame's begin. */
+  #kept = new Int32Array(0);
+  readonly #starts: Int32Array;
   #laid = false;
   #next = 0;
 
@@ -122,14 +130,15 @@ class LoopedFrames {
     this.#frames = frames;
     this.#copied = copied;
     this.#offsets = new Int32Array(frames.length);
+    this.#starts = new Int32Array(frames.length);
     this.#lengths = Int32Array.from(frames, frame => frame.length);
   }
 
   receive(batch: Batch, ingress: number): number {
     if (!this.#laid) this.#lay(batch);
-    if (this.#copied) this.#copy(batch);
     const burst = this.#bursts[this.#next];
     if (burst === undefined) return 0; // no frames: it only counts what it is sent
+    if (this.#copied) this.#copy(burst);
     this.#next = this.#next + 1 === this.#bursts.length ? 0 : this.#next + 1;
     batch.offset.set(burst.offsets, batch.count);
     batch.length.set(burst.lengths, batch.count);
@@ -137,13 +146,15 @@ class LoopedFrames {
     return BURST;
   }
 
-  #copy(batch: Batch): void {
-    const { slab } = batch;
-    for (let index = 0; index < this.#frames.length; index++) {
-      const frame = this.#frames[index] as Uint8Array;
-      const at = this.#offsets[index] as number;
-      for (let i = at - VNET_SIZE; i < at; i++) slab[i] = 0;
-      for (let i = 0; i < frame.length; i++) slab[at + i] = frame[i] as number;
+  #copy({ frames, offsets, lengths }: LaidBurst): void {
+    const words = this.#words;
+    const kept = this.#kept;
+    const starts = this.#starts;
+    for (let i = 0; i < BURST; i++) {
+      const to = ((offsets[i] as number) - VNET_SIZE) >> 2;
+      const from = starts[frames[i] as number] as number;
+      const count = wordsOf(lengths[i] as number);
+      for (let word = 0; word < count; word++) words[to + word] = kept[from + word] as number;
     }
   }
 
@@ -160,7 +171,23 @@ class LoopedFrames {
     }
     batch.looped = at;
     this.#laid = true;
+    this.#words = new Int32Array(batch.slab.buffer);
+    if (this.#copied) this.#keep();
     this.#cut();
+  }
+
+  /** Keeps all frames as they stand before any stage has seen them. */
+  #keep(): void {
+    let next = 0;
+    for (const [index, bytes] of this.#lengths.entries()) {
+      this.#starts[index] = next;
+      next += wordsOf(bytes);
+    }
+    this.#kept = new Int32Array(next);
+    for (const [index, bytes] of this.#lengths.entries()) {
+      const first = ((this.#offsets[index] as number) - VNET_SIZE) >> 2;
+      this.#kept.set(this.#words.subarray(first, first + wordsOf(bytes)), this.#starts[index]);
+    }
   }
 
   /** Whole bursts, as many as bring each frame round to the start again. */
@@ -170,6 +197,7 @@ class LoopedFrames {
     for (let first = 0; first === 0 || first % total !== 0; first += BURST) {
       const frames = Array.from({ length: BURST }, (_, i) => (first + i) % total);
       this.#bursts.push({
+        frames: Int32Array.from(frames),
         offsets: Int32Array.from(frames, frame => this.#offsets[frame] as number),
         lengths: Int32Array.from(frames, frame => this.#lengths[frame] as number),
       });

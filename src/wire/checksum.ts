@@ -4,18 +4,21 @@
  * NEEDS_CSUM) holds the folded pseudo-header sum, not complemented, for whoever sends the frame to complete.
  */
 
-/** Brings a sum of 16-bit words below 2^16. */
+/** Brings a sum of 16-bit words, itself below 2^32, below 2^16. */
 export function fold(sum: number): number {
-  sum = (sum & 0xffff) + Math.floor(sum / 0x10000);
-  sum = (sum & 0xffff) + (sum >> 16);
-  return (sum & 0xffff) + (sum >> 16);
+  const once = (sum & 0xffff) + (sum >>> 16);
+  return (once & 0xffff) + (once >>> 16);
 }
 
 /** Adds the 16-bit words of `bytes` bytes at `at`; an odd last byte counts as if a zero followed. */
 export function sum(mem: DataView, at: number, bytes: number, start = 0): number {
   let total = start;
   const end = at + (bytes & ~1);
-  for (; at < end; at += 2) total += mem.getUint16(at);
+  for (; at + 4 <= end; at += 4) {
+    const word = mem.getInt32(at);
+    total += (word >>> 16) + (word & 0xffff);
+  }
+  if (at < end) total += mem.getUint16(at);
   return (bytes & 1) !== 0 ? total + (mem.getUint8(end) << 8) : total;
 }
 
@@ -46,7 +49,8 @@ export const adjustedUnfinished = (field: number, before: number, after: number)
 
 /** A finished field after a 32-bit word changed. */
 export const adjusted32 = (field: number, before: number, after: number): number =>
-  adjusted(adjusted(field, (before >> 16) & 0xffff, (after >> 16) & 0xffff), before & 0xffff, after & 0xffff);
+  ~fold((~field & 0xffff) + (~before >>> 16) + (~before & 0xffff) + (after >>> 16) + (after & 0xffff)) &
+  0xffff;
 
 export const adjustedUnfinished32 = (field: number, before: number, after: number): number =>
   adjustedUnfinished(
