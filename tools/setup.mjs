@@ -110,7 +110,9 @@ function buildNative() {
 function buildProgram() {
   const stamp = join(root, 'dist/.stamp');
   const sources = ['src', 'test', 'bench', 'fixtures'].flatMap(folder => filesUnder(folder, /\.ts$/));
-  const settings = ['tsconfig.json', 'native/index.d.ts', 'package-lock.json'].map(file => join(root, file));
+  const settings = ['tsconfig.json', 'tools/bundle.mjs', 'native/index.d.ts', 'package-lock.json'].map(file =>
+    join(root, file),
+  );
   const wanted = hash([...settings, ...sources]);
   if (stampIs(stamp, wanted)) return;
   say('tsc (TypeScript)');
@@ -119,6 +121,8 @@ function buildProgram() {
     [join(root, 'node_modules/typescript/bin/tsc'), '-p', root],
     'the program does not compile',
   );
+  rmSync(join(root, 'dist/program'), { recursive: true, force: true });
+  run(process.execPath, [join(root, 'tools/bundle.mjs')], 'the compiled program could not be bundled');
   setStamp(stamp, wanted);
 }
 

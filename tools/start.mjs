@@ -1,5 +1,6 @@
 /** `npm start -- ARGS`: set-up, then vswitchd in this very process, so that signals and the exit code are its own. */
 import { join } from 'node:path';
+import { load } from './load.mjs';
 import { root, setup } from './setup.mjs';
 
 const args = process.argv.slice(2);
@@ -9,6 +10,5 @@ try {
   console.error(`set-up: ${error.message}`);
   process.exit(1);
 }
-const main = join(root, 'dist/src/main.js');
-process.argv[1] = main;
-await import(main);
+process.argv[1] = join(root, 'bin/vswitchd');
+await load('vswitchd');
