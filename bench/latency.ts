@@ -1,62 +1,59 @@
 /**
- * Round trips between two namespaces, 64 bytes of ICMP echo 500 times a second: through the switch and through a kernel
- * bridge, idle and with 5 Gbit/s of TCP on the same way beside it. What the switch adds is the difference.
+ * Round trips of 64-byte echoes between two namespaces, through the switch and through a kernel bridge: one after the other
+ * (ping-pong), idle and with 5 Gbit/s of TCP on the same way beside it; and one every 2 ms, when all have gone to sleep in
+ * between. What the switch adds is the difference.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { ended, Lab, lineFrom } from '../src/lab.ts';
-import { type Ends, median, type Pair, target, wire } from './stage.ts';
+import { ended, Lab } from '../src/lab.ts';
+import { bridgeWay, type Ends, makeEnds, medians, type Pair, switchWay, type Way } from './stage.ts';
+import { iperfServer, percentile, roundTrips } from './traffic.ts';
 
-const ECHOES = 1_500;
-const INTERVAL_S = '0.002';
+const ECHOES = 3_000;
 const ROUNDS = 3;
 const LOAD = '5G';
 const LOAD_S = 8;
 
+const PING_PONG = ['-A'];
+const SPACED = ['-i', '0.002'];
+
 export async function latencyBench(): Promise<Pair[]> {
   const lab = new Lab('rtt');
   try {
-    const ends = await wire(lab);
+    const ends = await makeEnds(lab);
+    const [ours, bridge] = [await switchWay(lab, ends), await bridgeWay(lab, ends)];
+    const echoes = (way: Way, pace: readonly string[]): Promise<number[]> =>
+      roundTrips(lab, ends.red, way.target, pace === SPACED ? ECHOES / 3 : ECHOES, ...pace);
+    const measure = async (what: string, act: (way: Way) => Promise<number[]>): Promise<Pair[]> => {
+      const [here, there] = [await act(ours), await act(bridge)];
+      return [0.5, 0.99].map(share => ({
+        what: `${what}, p${share * 100}`,
+        unit: 'µs',
+        switch: percentile(here, share),
+        bridge: percentile(there, share),
+      }));
+    };
     const rounds: Pair[][] = [];
     for (let round = 0; round < ROUNDS; round++)
       rounds.push([
-        ...(await measure(lab, ends, 'idle')),
-        ...(await measure(lab, ends, `beside ${LOAD}bit/s`)),
+        ...(await measure('ping-pong, idle', way => echoes(way, PING_PONG))),
+        ...(await measure(`ping-pong beside ${LOAD}bit/s`, way =>
+          loaded(lab, ends, way, () => echoes(way, PING_PONG)),
+        )),
+        ...(await measure('one every 2 ms', way => echoes(way, SPACED))),
       ]);
-    return (rounds[0] as Pair[]).map((_, row) => median(rounds.map(round => round[row] as Pair)));
+    return medians(rounds);
   } finally {
     await lab.strike();
   }
 }
 
-async function measure(lab: Lab, ends: Ends, what: string): Promise<Pair[]> {
-  const [ours, theirs] = [
-    await roundTrips(lab, ends, 'tap', what),
-    await roundTrips(lab, ends, 'veth0', what),
-  ];
-  return [0.5, 0.99].map(share => ({
-    what: `round trip p${share * 100}, ${what}`,
-    unit: 'µs',
-    switch: percentile(ours, share),
-    bridge: percentile(theirs, share),
-  }));
-}
-
-const percentile = (sorted: readonly number[], share: number): number =>
-  sorted[Math.floor((sorted.length - 1) * share)] as number;
-
-/** Microseconds, sorted. */
-async function roundTrips(lab: Lab, { red, blue }: Ends, way: string, what: string): Promise<number[]> {
-  const loaded = what !== 'idle';
-  const server = loaded ? lab.spawn(blue, 'iperf3', '-s', '-1', '--forceflush') : undefined;
-  if (server !== undefined) {
-    await lineFrom(server, /Server listening/, 5_000);
-    lab.spawn(red, 'iperf3', '-c', target(way), '-b', LOAD, '-t', String(LOAD_S)).stdout?.resume();
-    await pause(500);
+async function loaded<T>(lab: Lab, { red, blue }: Ends, way: Way, act: () => Promise<T>): Promise<T> {
+  const server = await iperfServer(lab, blue);
+  lab.spawn(red, 'iperf3', '-c', way.target, '-b', LOAD, '-t', String(LOAD_S)).stdout?.resume();
+  await pause(500);
+  try {
+    return await act();
+  } finally {
+    await ended(server, 'SIGTERM', LOAD_S * 1_000);
   }
-  const words = ['-c', String(ECHOES), '-i', INTERVAL_S, '-s', '22', '-W', '1', target(way)];
-  const said = await lab.inside(red, 'ping', ...words);
-  if (server !== undefined) await ended(server, 'SIGTERM', LOAD_S * 1_000);
-  const times = [...said.matchAll(/time=([\d.]+) ms/g)].map(match => Number(match[1]) * 1_000);
-  if (times.length < ECHOES * 0.99) throw new Error(`${ECHOES - times.length} of ${ECHOES} echoes were lost`);
-  return times.sort((a, b) => a - b);
 }

@@ -7,6 +7,7 @@ import { table } from '../src/control/table.ts';
 import { latencyBench } from './latency.ts';
 import { memoryBench, type Row } from './memory.ts';
 import { natBench } from './nat.ts';
+import { type Row as PeersRow, peersBench } from './peers/peers.ts';
 import type { Pair } from './stage.ts';
 import { type Start, startBench } from './start.ts';
 import { tapBench } from './tap.ts';
@@ -37,6 +38,21 @@ const pairsText =
       ]),
     );
 
+/** A table a kind: the columns are those peers that were measured. */
+const peersText = (rows: readonly PeersRow[]): string =>
+  rows
+    .map(({ what, unit, by }) =>
+      table(
+        [what.toUpperCase(), unit, 'VSWITCHD IS'],
+        Object.entries(by).map(([name, value]) => [
+          name,
+          value.toFixed(2),
+          `${((by.vswitchd ?? Number.NaN) / value).toFixed(2)} times`,
+        ]),
+      ),
+    )
+    .join('\n\n');
+
 const startText = ({ readyMs, rssMiB, idle }: Start): string =>
   table(
     ['START, 8 PORTS', 'UNIT', 'VSWITCHD'],
@@ -62,6 +78,7 @@ const BENCHES: Readonly<Record<string, () => Promise<{ value: unknown; text: str
   latency: bench(latencyBench, pairsText('BETWEEN NAMESPACES', 'KERNEL BRIDGE')),
   uplink: bench(uplinkBench, pairsText('THROUGH NAT AND HOST', 'KERNEL ROUTING')),
   start: bench(startBench, startText),
+  peers: bench(peersBench, peersText),
 };
 
 const names = Object.keys(BENCHES);

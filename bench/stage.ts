@@ -1,4 +1,7 @@
-/** What the end-to-end benchmarks stand on: two namespaces, joined by the switch and by a kernel bridge at once. */
+/**
+ * What the end-to-end benchmarks stand on: two namespaces, red and blue, and ways between them: the switch, a kernel bridge,
+ * other switches. Each way has an interface and a subnet of its own, so that all stand at once and are measured in turn.
+ */
 import type { PortView } from '../src/control/views.ts';
 import { type Lab, until } from '../src/lab.ts';
 
@@ -10,60 +13,106 @@ export interface Pair {
   readonly bridge: number;
 }
 
+/** The namespaces' names. */
 export interface Ends {
   readonly red: string;
   readonly blue: string;
+  /** Where the switches run. */
+  readonly host: string;
 }
 
-/** Where the other namespace answers: by the switch's taps, or by the bridge's veths. */
-export const target = (way: string): string => (way === 'tap' ? '192.168.100.11' : '10.77.0.11');
-
-export async function wire(lab: Lab): Promise<Ends> {
-  const ends: Ends = { red: await lab.netns('red'), blue: await lab.netns('blue') };
-  const host = await lab.netns('host');
-  await wireSwitch(lab, host, ends);
-  await wireBridge(lab, host, ends);
-  return ends;
+export interface Way {
+  readonly name: string;
+  /** Interfaces in the namespaces. */
+  readonly red: string;
+  readonly blue: string;
+  /** Blue's address on this way. */
+  readonly target: string;
 }
+
+export const makeEnds = async (lab: Lab): Promise<Ends> => ({
+  red: await lab.netns('red'),
+  blue: await lab.netns('blue'),
+  host: await lab.netns('host'),
+});
 
 export const middle = (values: number[]): number =>
   values.sort((a, b) => a - b)[values.length >> 1] as number;
 
-export const median = (rounds: readonly Pair[]): Pair => ({
-  ...(rounds[0] as Pair),
-  switch: middle(rounds.map(round => round.switch)),
-  bridge: middle(rounds.map(round => round.bridge)),
-});
+/** Row by row the median of what some rounds measured. */
+export const medians = (rounds: readonly (readonly Pair[])[]): Pair[] =>
+  (rounds[0] as readonly Pair[]).map((pair, row) => {
+    const same = rounds.map(round => round[row] as Pair);
+    return {
+      ...pair,
+      switch: middle(same.map(({ switch: value }) => value)),
+      bridge: middle(same.map(({ bridge }) => bridge)),
+    };
+  });
 
-async function wireSwitch(lab: Lab, host: string, { red, blue }: Ends): Promise<void> {
-  await lab.startSwitch(
-    host,
-    '--subnet',
-    '192.168.100.0/24',
-    '--taps',
-    `tap0@${red},tap0b@${blue}`,
-    '--uplink',
-    'none',
-  );
-  await lab.ip(red, 'addr', 'add', '192.168.100.10/24', 'dev', 'tap0');
-  await lab.ip(red, 'link', 'set', 'tap0', 'up');
-  await lab.ip(blue, 'addr', 'add', '192.168.100.11/24', 'dev', 'tap0b');
-  await lab.ip(blue, 'link', 'set', 'tap0b', 'up');
-  await until('the ports are up', 3_000, async () =>
-    (await lab.ask<PortView[]>('ports')).every(port => port.up),
-  );
+/** Gives the ends of a way their addresses, and sets them up. */
+export async function address(lab: Lab, { red, blue }: Ends, way: Way): Promise<Way> {
+  const first = way.target.replace(/\d+$/, '10');
+  for (const [netns, name, own] of [
+    [red, way.red, first],
+    [blue, way.blue, way.target],
+  ] as const) {
+    await lab.ip(netns, 'addr', 'add', `${own}/24`, 'dev', name);
+    await lab.ip(netns, 'link', 'set', name, 'up');
+  }
+  return way;
 }
 
-async function wireBridge(lab: Lab, host: string, { red, blue }: Ends): Promise<void> {
+/** The switch between two taps, at their device ends. */
+export async function switchWay(lab: Lab, ends: Ends): Promise<Way> {
+  const taps = `tap0@${ends.red},tap0b@${ends.blue}`;
+  await lab.startSwitch(ends.host, '--subnet', '192.168.100.0/24', '--taps', taps, '--uplink', 'none');
+  const way = await address(lab, ends, {
+    name: 'vswitchd',
+    red: 'tap0',
+    blue: 'tap0b',
+    target: '192.168.100.11',
+  });
+  await portsUp(lab, 'vsw0');
+  return way;
+}
+
+/** The switch between two interfaces, through packet sockets. */
+export async function packetWay(lab: Lab, ends: Ends): Promise<Way> {
+  await cables(lab, ends, 'if');
+  const where = ['--name', 'vsw1', '--subnet', '192.168.101.0/24', '--uplink', 'none'];
+  await lab.startSwitch(ends.host, ...where, '--taps', 'if-red,if-blue');
+  const way = await address(lab, ends, {
+    name: 'vswitchd, interface ends',
+    red: 'if0',
+    blue: 'if0',
+    target: '192.168.101.11',
+  });
+  await portsUp(lab, 'vsw1');
+  return way;
+}
+
+export async function bridgeWay(lab: Lab, ends: Ends): Promise<Way> {
+  const { host } = ends;
+  await cables(lab, ends, 'br');
   await lab.ip(host, 'link', 'add', 'br0', 'type', 'bridge');
+  for (const name of ['br-red', 'br-blue']) await lab.ip(host, 'link', 'set', name, 'master', 'br0');
   await lab.ip(host, 'link', 'set', 'br0', 'up');
-  for (const [netns, end, address] of [
-    [red, 'br-red', '10.77.0.10/24'],
-    [blue, 'br-blue', '10.77.0.11/24'],
+  return address(lab, ends, { name: 'kernel bridge', red: 'br0', blue: 'br0', target: '10.77.0.11' });
+}
+
+/** Veths from the host to both ends: KIND-red and KIND-blue there, KIND0 here. */
+export async function cables(lab: Lab, { red, blue, host }: Ends, kind: string): Promise<void> {
+  for (const [netns, end] of [
+    [red, `${kind}-red`],
+    [blue, `${kind}-blue`],
   ] as const) {
-    await lab.ip(host, 'link', 'add', end, 'type', 'veth', 'peer', 'name', 'veth0', 'netns', netns);
-    await lab.ip(host, 'link', 'set', end, 'master', 'br0', 'up');
-    await lab.ip(netns, 'addr', 'add', address, 'dev', 'veth0');
-    await lab.ip(netns, 'link', 'set', 'veth0', 'up');
+    await lab.ip(host, 'link', 'add', end, 'type', 'veth', 'peer', 'name', `${kind}0`, 'netns', netns);
+    await lab.ip(host, 'link', 'set', end, 'up');
   }
 }
+
+const portsUp = (lab: Lab, name: string): Promise<number> =>
+  until('the ports are up', 3_000, async () =>
+    (await lab.ask<PortView[]>('ports', name)).every(port => port.up),
+  );

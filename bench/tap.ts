@@ -1,79 +1,79 @@
 /**
- * End to end between two network namespaces: through taps and the switch, and through veths and a kernel bridge, in the
- * same run on the same machine. Ratios count; absolute figures are this machine's and this moment's.
+ * End to end between two network namespaces, at the taps' device ends and at interfaces' ends, beside a kernel bridge, in
+ * the same run on the same machine. Ratios count; absolute figures are this machine's and this moment's.
  */
+import { Lab } from '../src/lab.ts';
+import {
+  bridgeWay,
+  type Ends,
+  makeEnds,
+  medians,
+  type Pair,
+  packetWay,
+  switchWay,
+  type Way,
+} from './stage.ts';
+import { flood, tcp } from './traffic.ts';
 
-import { setTimeout as pause } from 'node:timers/promises';
-import { ended, Lab, lineFrom } from '../src/lab.ts';
-import { type Ends, median, type Pair, target, wire } from './stage.ts';
-
-const SECONDS = 4;
 const ROUNDS = 3;
 const FRAME_BYTES = 60;
-const WARM_UP_MS = 1_500;
+/** Of what is delivered when all that trafgen can send is offered. */
+const SLOWER = [0.9, 1.1];
 
 export async function tapBench(): Promise<Pair[]> {
   const lab = new Lab('bench');
   try {
-    const ends = await wire(lab);
-    const tcp: Pair[] = [];
-    const frames: Pair[] = [];
-    for (let round = 0; round < ROUNDS; round++) {
-      tcp.push({
-        what: 'TCP, iperf3',
-        unit: 'Gbit/s',
-        switch: await iperf(lab, ends, 'tap'),
-        bridge: await iperf(lab, ends, 'veth0'),
-      });
-      frames.push({
-        what: `${FRAME_BYTES} B frames, trafgen`,
-        unit: 'M frames/s',
-        switch: await flood(lab, ends, 'tap'),
-        bridge: await flood(lab, ends, 'veth0'),
-      });
-    }
-    return [median(tcp), median(frames)];
+    const ends = await makeEnds(lab);
+    const [ours, packet, bridge] = [
+      await switchWay(lab, ends),
+      await packetWay(lab, ends),
+      await bridgeWay(lab, ends),
+    ];
+    const rounds: Pair[][] = [];
+    for (let round = 0; round < ROUNDS; round++) rounds.push(await measure(lab, ends, ours, packet, bridge));
+    return [...medians(rounds), await beyondCapacity(lab, ends, ours)];
   } finally {
     await lab.strike();
   }
 }
 
-async function iperf(lab: Lab, { red, blue }: Ends, way: string): Promise<number> {
-  const server = lab.spawn(blue, 'iperf3', '-s', '-1', '--forceflush');
-  await lineFrom(server, /Server listening/, 5_000);
-  const said = await lab.inside(red, 'iperf3', '-c', target(way), '-t', String(SECONDS), '-J');
-  const result = JSON.parse(said) as { end: { sum_received: { bits_per_second: number } } };
-  return result.end.sum_received.bits_per_second / 1e9;
+async function measure(lab: Lab, ends: Ends, ours: Way, packet: Way, bridge: Way): Promise<Pair[]> {
+  const bits = (way: Way): Promise<number> => tcp(lab, ends.red, ends.blue, way.target);
+  const frames = async (way: Way): Promise<number> =>
+    (await flood(lab, ends, way, { bytes: FRAME_BYTES })).delivered;
+  const [ourBits, packetBits, bridgeBits] = [await bits(ours), await bits(packet), await bits(bridge)];
+  const [ourFrames, packetFrames, bridgeFrames] = [
+    await frames(ours),
+    await frames(packet),
+    await frames(bridge),
+  ];
+  const gbit = 'Gbit/s';
+  const rate = 'M frames/s';
+  return [
+    { what: 'taps: TCP, iperf3', unit: gbit, switch: ourBits, bridge: bridgeBits },
+    { what: `taps: ${FRAME_BYTES} B frames, trafgen`, unit: rate, switch: ourFrames, bridge: bridgeFrames },
+    { what: 'interface ends: TCP, iperf3', unit: gbit, switch: packetBits, bridge: bridgeBits },
+    {
+      what: `interface ends: ${FRAME_BYTES} B frames, trafgen`,
+      unit: rate,
+      switch: packetFrames,
+      bridge: bridgeFrames,
+    },
+  ];
 }
 
-/** Frames that arrive at the far interface while trafgen sends as fast as it can. */
-async function flood(lab: Lab, { red, blue }: Ends, way: string): Promise<number> {
-  const [from, to] = way === 'tap' ? ['tap0', 'tap0b'] : ['veth0', 'veth0'];
-  const [source, destination] = [await macOf(lab, red, from), await macOf(lab, blue, to)];
-  await lab.ping(red, target(way), 1); // both stations are known before the flood
-  const bytes = (mac: string): string =>
-    mac
-      .split(':')
-      .map(octet => `0x${octet}`)
-      .join(', ');
-  const config = `{ ${bytes(destination)}, ${bytes(source)}, 0x88, 0xb5, fill(0x00, ${FRAME_BYTES - 14}) }`;
-  // trafgen leaves its workers behind when it is killed: in a process namespace they end with it.
-  const alone = ['unshare', '--pid', '--fork', '--kill-child', 'sh', '-c'];
-  const sender = lab.spawn(red, ...alone, `echo '${config}' | exec trafgen -c - -o ${from} -P 1 -q`);
-  sender.stdout?.resume();
-  sender.stderr?.resume();
-  await pause(WARM_UP_MS); // it compiles its packets first
-  const before = await received(lab, blue, to);
-  const start = performance.now();
-  await pause(SECONDS * 1000);
-  const count = (await received(lab, blue, to)) - before;
-  const seconds = (performance.now() - start) / 1000;
-  await ended(sender, 'SIGKILL', 1_000);
-  return count / seconds / 1e6;
+/** What is left of the best rate when far more is offered: a switch that only reads and drops would have nothing left. */
+async function beyondCapacity(lab: Lab, ends: Ends, way: Way): Promise<Pair> {
+  const all = await flood(lab, ends, way, { bytes: FRAME_BYTES });
+  let best = all.delivered;
+  for (const share of SLOWER) {
+    const rate = all.delivered * share * 1e6;
+    best = Math.max(best, (await flood(lab, ends, way, { bytes: FRAME_BYTES, rate })).delivered);
+  }
+  return {
+    what: `taps: offered ${(all.offered / best).toFixed(1)} times the peak, beside the peak itself`,
+    unit: 'M frames/s',
+    switch: all.delivered,
+    bridge: best,
+  };
 }
-
-const macOf = async (lab: Lab, netns: string, name: string): Promise<string> =>
-  (await lab.inside(netns, 'cat', `/sys/class/net/${name}/address`)).trim();
-
-const received = async (lab: Lab, netns: string, name: string): Promise<number> =>
-  Number(await lab.inside(netns, 'cat', `/sys/class/net/${name}/statistics/rx_packets`));
