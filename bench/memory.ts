@@ -49,7 +49,7 @@ function mesh(macs: number, bytes: number): [Uint8Array[], Uint8Array[]] {
 }
 
 /** Station numbers spread as vendors' addresses are not: the table must not profit from their order. */
-const scatter = (station: number): number => Math.imul(station + 1, 0x9e3779b1) | 0;
+export const scatter = (station: number): number => Math.imul(station + 1, 0x9e3779b1) | 0;
 
 /** Room for all frames, packed. */
 export const arenaFor = (inputs: readonly (readonly Uint8Array[])[]): number =>

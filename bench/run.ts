@@ -1,20 +1,27 @@
 /**
- * `npm run bench [-- memory | nat | tap | latency | uplink | start …] [--pcap FILE] [--json]`: tables for people, JSON for
- * programs. Without a name: all of them.
+ * `npm run bench [-- NAME …] [--pcap FILE] [--json] [--svg FILE]`: measures, shows tables for people or JSON for programs, and
+ * keeps the figures in bench/history.jsonl. Without a name: all. `compare [NAME …]` shows the newest run beside the one before.
  */
+import { writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import { table } from '../src/control/table.ts';
+import { busyBench, dhcpBench } from './dhcp.ts';
+import { compare, type Figure, record } from './history.ts';
 import { latencyBench } from './latency.ts';
 import { memoryBench, type Row } from './memory.ts';
 import { natBench } from './nat.ts';
 import { type Row as PeersRow, peersBench } from './peers/peers.ts';
+import { rfc2544Bench } from './rfc2544.ts';
+import { rfc2889Bench } from './rfc2889.ts';
 import type { Pair } from './stage.ts';
 import { type Start, startBench } from './start.ts';
+import { bars } from './svg.ts';
 import { tapBench } from './tap.ts';
 import { uplinkBench } from './uplink.ts';
 
 const { values, positionals } = parseArgs({
-  options: { pcap: { type: 'string' }, json: { type: 'boolean', default: false } },
+  options: { pcap: { type: 'string' }, svg: { type: 'string' }, json: { type: 'boolean', default: false } },
   allowPositionals: true,
 });
 
@@ -63,32 +70,86 @@ const startText = ({ readyMs, rssMiB, idle }: Start): string =>
     ],
   );
 
-/** Measures, and returns what is shown: a value for programs, a text for people. */
+const figuresText =
+  (title: string) =>
+  (figures: readonly Figure[]): string =>
+    table(
+      [title, 'UNIT', 'VSWITCHD'],
+      figures.map(({ what, unit, value }) => [what, unit, value.toFixed(value < 100 ? 2 : 0)]),
+    );
+
+const ratesFigures = (rows: readonly Row[]): Figure[] =>
+  rows.map(({ what, framesPerS }) => ({ what, unit: 'M frames/s', value: framesPerS / 1e6 }));
+
+const pairsFigures = (pairs: readonly Pair[]): Figure[] =>
+  pairs.flatMap(({ what, unit, switch: ours, bridge }) => [
+    { what, unit, value: ours },
+    { what: `${what}, ratio`, unit: '', value: ours / bridge },
+  ]);
+
+const startFigures = ({ readyMs, rssMiB, idle }: Start): Figure[] => [
+  { what: 'start to ready', unit: 'ms', value: readyMs },
+  { what: 'resident memory', unit: 'MiB', value: rssMiB },
+  { what: 'idle', unit: '% of a core', value: idle },
+];
+
+const peersFigures = (rows: readonly PeersRow[]): Figure[] =>
+  rows.flatMap(({ what, unit, by }) =>
+    Object.entries(by).map(([name, value]) => ({ what: `${what}, ${name}`, unit, value })),
+  );
+
+const same = (figures: Figure[]): Figure[] => figures;
+
+interface Outcome {
+  /** For programs. */
+  readonly value: unknown;
+  /** For people. */
+  readonly text: string;
+  /** For the history. */
+  readonly figures: readonly Figure[];
+}
+
 const bench =
-  <T>(measure: () => T | Promise<T>, text: (value: T) => string) =>
-  async () => {
+  <T>(measure: () => T | Promise<T>, text: (value: T) => string, figures: (value: T) => Figure[]) =>
+  async (): Promise<Outcome> => {
     const value = await measure();
-    return { value, text: text(value) };
+    return { value, text: text(value), figures: figures(value) };
   };
 
-const BENCHES: Readonly<Record<string, () => Promise<{ value: unknown; text: string }>>> = {
-  memory: bench(() => memoryBench(values.pcap), ratesText),
-  nat: bench(natBench, ratesText),
-  tap: bench(tapBench, pairsText('BETWEEN NAMESPACES', 'KERNEL BRIDGE')),
-  latency: bench(latencyBench, pairsText('BETWEEN NAMESPACES', 'KERNEL BRIDGE')),
-  uplink: bench(uplinkBench, pairsText('THROUGH NAT AND HOST', 'KERNEL ROUTING')),
-  start: bench(startBench, startText),
-  peers: bench(peersBench, peersText),
+async function drawnPeers(): Promise<PeersRow[]> {
+  const rows = await peersBench();
+  if (values.svg !== undefined) writeFileSync(values.svg, bars(rows));
+  return rows;
+}
+
+const between = pairsText('BETWEEN NAMESPACES', 'KERNEL BRIDGE');
+const BENCHES: Readonly<Record<string, () => Promise<Outcome>>> = {
+  memory: bench(() => memoryBench(values.pcap), ratesText, ratesFigures),
+  nat: bench(natBench, ratesText, ratesFigures),
+  tap: bench(tapBench, between, pairsFigures),
+  latency: bench(latencyBench, between, pairsFigures),
+  busy: bench(busyBench, figuresText('CONTROL PLANE BUSY'), same),
+  uplink: bench(uplinkBench, pairsText('THROUGH NAT AND HOST', 'KERNEL ROUTING'), pairsFigures),
+  start: bench(startBench, startText, startFigures),
+  dhcp: bench(dhcpBench, figuresText('DHCP THROUGH A TAP'), same),
+  peers: bench(drawnPeers, peersText, peersFigures),
+  rfc2544: bench(rfc2544Bench, between, pairsFigures),
+  rfc2889: bench(rfc2889Bench, figuresText('RFC 2889, IN MEMORY'), same),
 };
 
 const names = Object.keys(BENCHES);
-const wanted = positionals.length > 0 ? positionals : values.pcap === undefined ? names : ['memory'];
+const comparing = positionals[0] === 'compare';
+const given = comparing ? positionals.slice(1) : positionals;
+const wanted = given.length > 0 ? given : values.pcap === undefined ? names : ['memory'];
 const unknown = wanted.find(name => !names.includes(name));
 if (unknown !== undefined) {
-  console.error(`bench: ${unknown}: expected ${names.join(', ')}`);
+  console.error(`bench: ${unknown}: expected compare, ${names.join(', ')}`);
   process.exit(2);
 }
-for (const name of wanted) {
-  const { value, text } = await (BENCHES[name] as () => Promise<{ value: unknown; text: string }>)();
-  console.log(values.json ? JSON.stringify({ [name]: value }) : text);
-}
+if (comparing) console.log(compare(wanted));
+else
+  for (const name of wanted) {
+    const { value, text, figures } = await (BENCHES[name] as () => Promise<Outcome>)();
+    record(values.pcap === undefined ? name : `${name} ${basename(values.pcap)}`, figures);
+    console.log(values.json ? JSON.stringify({ [name]: value }) : text);
+  }

@@ -63,17 +63,30 @@ export async function address(lab: Lab, { red, blue }: Ends, way: Way): Promise<
   return way;
 }
 
+interface SwitchChoice {
+  readonly subnet: string;
+  /** Taps beside those of red and blue. */
+  readonly taps: readonly string[];
+  /** Blue's address. */
+  readonly target: string;
+}
+
+const USUAL: SwitchChoice = { subnet: '192.168.100.0/24', taps: [], target: '192.168.100.11' };
+
 /** The switch between two taps, at their device ends. */
-export async function switchWay(lab: Lab, ends: Ends): Promise<Way> {
-  const taps = `tap0@${ends.red},tap0b@${ends.blue}`;
-  await lab.startSwitch(ends.host, '--subnet', '192.168.100.0/24', '--taps', taps, '--uplink', 'none');
-  const way = await address(lab, ends, {
-    name: 'vswitchd',
-    red: 'tap0',
-    blue: 'tap0b',
-    target: '192.168.100.11',
-  });
-  await portsUp(lab, 'vsw0');
+export async function switchWay(
+  lab: Lab,
+  ends: Ends,
+  { subnet, taps, target }: SwitchChoice = USUAL,
+): Promise<Way> {
+  const all = [`tap0@${ends.red}`, `tap0b@${ends.blue}`, ...taps].join(',');
+  await lab.startSwitch(ends.host, '--subnet', subnet, '--taps', all, '--uplink', 'none');
+  const way = await address(lab, ends, { name: 'vswitchd', red: 'tap0', blue: 'tap0b', target });
+  await until('the ports are up', 3_000, async () =>
+    (await lab.ask<PortView[]>('ports'))
+      .filter(({ name }) => name === 'tap0' || name === 'tap0b')
+      .every(port => port.up),
+  );
   return way;
 }
 
@@ -88,7 +101,9 @@ export async function packetWay(lab: Lab, ends: Ends): Promise<Way> {
     blue: 'if0',
     target: '192.168.101.11',
   });
-  await portsUp(lab, 'vsw1');
+  await until('the interfaces are up', 3_000, async () =>
+    (await lab.ask<PortView[]>('ports', 'vsw1')).every(port => port.up),
+  );
   return way;
 }
 
@@ -111,8 +126,3 @@ export async function cables(lab: Lab, { red, blue, host }: Ends, kind: string):
     await lab.ip(host, 'link', 'set', end, 'up');
   }
 }
-
-const portsUp = (lab: Lab, name: string): Promise<number> =>
-  until('the ports are up', 3_000, async () =>
-    (await lab.ask<PortView[]>('ports', name)).every(port => port.up),
-  );

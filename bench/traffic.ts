@@ -42,24 +42,8 @@ export async function flood(
   { bytes, rate }: Flood,
 ): Promise<{ offered: number; delivered: number }> {
   const { red, blue } = ends;
-  const [source, destination] = [await macOf(lab, red, way.red), await macOf(lab, blue, way.blue)];
-  await lab.ping(red, way.target, 1); // both stations are known before the flood
-  const octets = (mac: string): string =>
-    mac
-      .split(':')
-      .map(octet => `0x${octet}`)
-      .join(', ');
-  const config = `{ ${octets(destination)}, ${octets(source)}, 0x88, 0xb5, fill(0x00, ${bytes - 14}) }`;
   const pace = rate === undefined ? '' : `-b ${Math.round(rate)}pps`;
-  // trafgen leaves its workers behind when it is killed: in a process namespace they end with it.
-  const alone = ['unshare', '--pid', '--fork', '--kill-child', 'sh', '-c'];
-  const sender = lab.spawn(
-    red,
-    ...alone,
-    `echo '${config}' | exec trafgen -c - -o ${way.red} -P 1 -q ${pace}`,
-  );
-  sender.stdout?.resume();
-  sender.stderr?.resume();
+  const sender = await trafgen(lab, ends, way, bytes, pace);
   await pause(WARM_UP_MS);
   const seen = async (): Promise<[number, number]> => [
     await counted(lab, red, way.red, 'tx_packets', 'tx_dropped'),
@@ -73,11 +57,60 @@ export async function flood(
   return { offered: perS(after[0] - before[0]), delivered: perS(after[1] - before[1]) };
 }
 
+/** Sends so many frames at so many a second, and resolves with the seconds that took. */
+export async function sendExactly(
+  lab: Lab,
+  ends: Ends,
+  way: Way,
+  bytes: number,
+  count: number,
+  rate: number,
+): Promise<number> {
+  const sender = await trafgen(lab, ends, way, bytes, `-n ${count} -b ${rate}pps`, false);
+  let said = '';
+  for (const stream of [sender.stdout, sender.stderr])
+    stream?.on('data', (chunk: Buffer) => {
+      said += chunk.toString();
+    });
+  const code = await new Promise<number | null>(resolve => sender.once('exit', resolve));
+  const took = /(\d+) sec, (\d+) usec/.exec(said);
+  if (code !== 0 || took === null)
+    throw new Error(`trafgen ended with ${code}: ${said.trim().split('\n').at(-1)}`);
+  return Number(took[1]) + Number(took[2]) / 1e6;
+}
+
+async function trafgen(
+  lab: Lab,
+  { red, blue }: Ends,
+  way: Way,
+  bytes: number,
+  options: string,
+  quiet = true,
+): Promise<ChildProcess> {
+  const [source, destination] = [await macOf(lab, red, way.red), await macOf(lab, blue, way.blue)];
+  await lab.ping(red, way.target, 1); // both stations are known before the flood
+  const octets = (mac: string): string =>
+    mac
+      .split(':')
+      .map(octet => `0x${octet}`)
+      .join(', ');
+  const config = `{ ${octets(destination)}, ${octets(source)}, 0x88, 0xb5, fill(0x00, ${bytes - 14}) }`;
+  // trafgen leaves its workers behind when it is killed: in a process namespace they end with it.
+  const alone = ['unshare', '--pid', '--fork', '--kill-child', 'sh', '-c'];
+  const command = `echo '${config}' | exec trafgen -c - -o ${way.red} -P 1 ${options}${quiet ? ' -q' : ''}`;
+  const sender = lab.spawn(red, ...alone, command);
+  if (quiet) {
+    sender.stdout?.resume();
+    sender.stderr?.resume();
+  }
+  return sender;
+}
+
 const macOf = async (lab: Lab, netns: string, name: string): Promise<string> =>
   (await lab.inside(netns, 'cat', `/sys/class/net/${name}/address`)).trim();
 
 /** The sum of some of an interface's counters. */
-async function counted(lab: Lab, netns: string, name: string, ...counters: string[]): Promise<number> {
+export async function counted(lab: Lab, netns: string, name: string, ...counters: string[]): Promise<number> {
   const files = counters.map(counter => `/sys/class/net/${name}/statistics/${counter}`);
   const said = await lab.inside(netns, 'cat', ...files);
   return said

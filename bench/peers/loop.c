@@ -1,4 +1,4 @@
-/*
+/**
  * The least that a program between two taps must do: one read and one write a frame. Whatever a switch on taps does, it
  * does on top of this.
  *
