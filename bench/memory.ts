@@ -1,6 +1,6 @@
 /**
- * The whole pipeline in memory: frames per second from memory ports through parse, guard, learn, gateway test and forward
- * to another port's list. The frames stand in the slab; no port copies them, as no tap's read is in the figure either.
+ * The pipeline in memory: frames per second from memory ports through parse, guard, learn, gateway test and forward to
+ * another port's list; or without a gateway, as of a plain switch (L2 only). The frames stand in the slab; no port copies them, as no tap's read is in the figure either.
  *
  * Each row is measured in a process of its own, as a switch has one data plane: the stages' code is compiled for the
  * first one, with its memory's addresses folded in, and a second in the same process shares code made for any.
@@ -17,6 +17,7 @@ import { Gateway } from '../src/gateway/gateway.ts';
 import { gatewaySettings } from '../src/identity.ts';
 import { MemoryPort } from '../src/port/memory.ts';
 import { readCaptureSync } from '../src/port/pcap-file.ts';
+import type { Mac } from '../src/wire/address.ts';
 import * as ethernet from '../src/wire/ethernet.ts';
 
 export interface Row {
@@ -24,6 +25,10 @@ export interface Row {
   readonly framesPerS: number;
   readonly gbitPerS: number;
 }
+
+const L2 = 'L2 only';
+const ALL = 'all stages';
+type Layers = typeof L2 | typeof ALL;
 
 const ROUND_MS = 500;
 const ROUNDS = 5;
@@ -55,14 +60,9 @@ export const scatter = (station: number): number => Math.imul(station + 1, 0x9e3
 export const arenaFor = (inputs: readonly (readonly Uint8Array[])[]): number =>
   inputs.flat().reduce((sum, frame) => sum + frame.length + 192, 1 << 16) & ~63;
 
-function plane(inputs: readonly (readonly Uint8Array[])[]): Dataplane {
+function plane(inputs: readonly (readonly Uint8Array[])[], layers: Layers): Dataplane {
   const settings = gatewaySettings(readReplayConfig({}));
-  const dataplane = new Dataplane({
-    fdbMemory: fdbMemory(MAX_MACS),
-    counterMemory: counterMemory(),
-    maxMacs: MAX_MACS,
-    ageingS: 300,
-    seed: 1,
+  const gateway = (): { gateway: Gateway; gatewayMac: Mac } => ({
     gateway: new Gateway({
       ...settings,
       uplink: -1,
@@ -71,6 +71,14 @@ function plane(inputs: readonly (readonly Uint8Array[])[]): Dataplane {
       flowMemory: flowMemory(1024),
     }),
     gatewayMac: settings.gatewayMac,
+  });
+  const dataplane = new Dataplane({
+    fdbMemory: fdbMemory(MAX_MACS),
+    counterMemory: counterMemory(),
+    maxMacs: MAX_MACS,
+    ageingS: 300,
+    seed: 1,
+    ...(layers === L2 ? {} : gateway()),
     uplink: -1,
     arenaBytes: arenaFor(inputs),
     onGone: () => undefined,
@@ -83,9 +91,9 @@ function plane(inputs: readonly (readonly Uint8Array[])[]): Dataplane {
   return dataplane;
 }
 
-function measure(what: string, inputs: readonly (readonly Uint8Array[])[]): Row {
+function measure(what: string, inputs: readonly (readonly Uint8Array[])[], layers: Layers): Row {
   const busy = inputs.flatMap((frames, index) => (frames.length > 0 ? [index] : []));
-  return row(what, turn(plane(inputs), busy), inputs.flat());
+  return row(what, turn(plane(inputs, layers), busy), inputs.flat());
 }
 
 /** Frames a second that a data plane takes from some ports: the median of some rounds, after one to warm up. */
@@ -96,7 +104,7 @@ export function turn(dataplane: Dataplane, ports: readonly number[]): number {
     let count = 0;
     while (performance.now() - start < ROUND_MS)
       for (let turns = 0; turns < 64; turns++)
-        for (const index of ports) count += dataplane.serve(index, start);
+        for (let i = 0; i < ports.length; i++) count += dataplane.serve(ports[i] as number, start);
     if (round > 0) rates.push((count * 1000) / (performance.now() - start));
   }
   rates.sort((a, b) => a - b);
@@ -112,19 +120,24 @@ export function row(what: string, framesPerS: number, frames: readonly Uint8Arra
 export function memoryBench(pcap: string | undefined): Row[] {
   if (pcap !== undefined) {
     const frames = readCaptureSync(pcap).map(frame => Uint8Array.from(frame.data));
-    return [measure(`${frames.length} frames of the capture`, [frames, []])];
+    return [measure(`${frames.length} frames of the capture`, [frames, []], ALL)];
   }
   const rows: Row[] = [];
-  for (const macs of [2, 1_024, 65_536])
-    for (const bytes of [64, 512, 1_514]) {
-      const said = execFileSync(process.execPath, [SELF, String(macs), String(bytes)], { encoding: 'utf8' });
-      rows.push(JSON.parse(said) as Row);
-    }
+  for (const [layers, sizes] of [
+    [L2, [64]],
+    [ALL, [64, 512, 1_514]],
+  ] as const)
+    for (const macs of [2, 1_024, 65_536])
+      for (const bytes of sizes) {
+        const words = [SELF, String(macs), String(bytes), layers];
+        rows.push(JSON.parse(execFileSync(process.execPath, words, { encoding: 'utf8' })) as Row);
+      }
   return rows;
 }
 
 const SELF = fileURLToPath(import.meta.url);
 if (process.argv[1] === SELF) {
   const [macs, bytes] = process.argv.slice(2).map(Number) as [number, number];
-  console.log(JSON.stringify(measure(`${bytes} B, ${macs} MACs`, mesh(macs, bytes))));
+  const layers = process.argv[4] === L2 ? L2 : ALL;
+  console.log(JSON.stringify(measure(`${layers}, ${bytes} B, ${macs} MACs`, mesh(macs, bytes), layers)));
 }

@@ -12,14 +12,14 @@ import * as ethernet from '../wire/ethernet.ts';
 import * as tcp from '../wire/tcp.ts';
 import { UDP_SIZE } from '../wire/udp.ts';
 import { csumStart, GSO_ECN, GSO_NONE, GSO_UDP_L4, gsoSize, gsoType } from '../wire/vnet.ts';
-import { Batch, FLOOD, GATEWAY_PORT, MAX_PORTS, type Stage } from './batch.ts';
+import { Batch, DROPPED, FLOOD, GATEWAY_PORT, MAX_PORTS, type Stage } from './batch.ts';
 import { Counters } from './counters.ts';
 import { Fdb } from './fdb.ts';
 import { EgressLists } from './lists.ts';
-import { type BatchStage, pipeline } from './pipeline.ts';
+import { pipeline, type StageMaker } from './pipeline.ts';
 
 /** The gateway as the data plane sees it: a stage with timers. */
-export interface GatewayStage extends BatchStage {
+export interface GatewayStage extends StageMaker {
   tick(nowMs: number): void;
 }
 
@@ -54,8 +54,6 @@ export class Dataplane {
   /** Indices of the ports that a flood goes to. */
   #flooded: Int32Array = new Int32Array(0);
   readonly #lists: EgressLists;
-  /** Bytes of the batch's first rows. */
-  readonly #bytesOf: (rows: number) => number;
 
   constructor(options: DataplaneOptions) {
     this.#batch = new Batch(options.arenaBytes);
@@ -68,12 +66,6 @@ export class Dataplane {
     const batch = this.#batch;
     this.#stages = pipeline({ batch, fdb, gateway: options.gateway, gatewayMac: options.gatewayMac });
     this.#lists = new EgressLists(batch, row => this.#sortSpecial(row));
-    const { length } = batch;
-    this.#bytesOf = rows => {
-      let bytes = 0;
-      for (let row = 0; row < rows; row++) bytes += length[row] as number;
-      return bytes;
-    };
   }
 
   /** Puts a port under a free index. */
@@ -109,20 +101,22 @@ export class Dataplane {
     const port = this.#ports[index];
     if (port === undefined) return 0;
     const batch = this.#batch;
-    batch.reset(nowMs);
+    batch.reset(nowMs, index);
     const received = port.receive(batch, index);
     if (received === GONE) {
       this.#lose(index);
       return 0;
     }
     if (received > 0) {
+      const stages = this.#stages;
+      for (let i = 0; i < stages.length; i++) (stages[i] as Stage).run();
       this.#countReceived(index, received);
-      this.#process();
+      this.#transmit();
     }
     return received;
   }
 
-  /** Sends a finished frame from the gateway, to a port or to wherever the FDB says (UNDECIDED). */
+  /** Sends a finished frame from the gateway, to a port or to wherever the FDB says (LOOK_UP). */
   inject(frame: Uint8Array, egress: number, nowMs: number): void {
     const batch = this.#batch;
     batch.reset(nowMs);
@@ -145,15 +139,10 @@ export class Dataplane {
     gateway.tick(nowMs);
   }
 
-  #process(): void {
-    for (const stage of this.#stages) stage.run();
-    this.#transmit();
-  }
-
   #countReceived(index: number, received: number): void {
     const { rxFrames, rxBytes } = this.counters;
     rxFrames[index] = (rxFrames[index] as number) + received;
-    rxBytes[index] = (rxBytes[index] as number) + this.#bytesOf(received);
+    rxBytes[index] = (rxBytes[index] as number) + this.#batch.bytes;
   }
 
   /** Two plain loops: sort, then send. */
@@ -168,8 +157,7 @@ export class Dataplane {
   #sortSpecial(row: number): void {
     const batch = this.#batch;
     const egress = batch.egress[row] as number;
-    const reason = batch.drop[row] as Drop;
-    if (reason !== Drop.None) this.counters.drop(batch.ingress[row] as number, reason, 1);
+    if (egress === DROPPED) this.counters.drop(batch.ingress[row] as number, batch.drop[row] as Drop, 1);
     else if (egress >= 0) this.#enqueue(row, egress);
     else if (egress === FLOOD) this.#flood(row);
   }

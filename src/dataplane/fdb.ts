@@ -1,7 +1,8 @@
 /**
  * The forwarding database: VLAN and MAC to port, with age (IEEE 802.1D §7.9). Open addressing over shared memory: an entry
  * is four words side by side, so that a look-up is one cache line as a rule; half of the slots at most are in use, so that
- * probes stay short; the hash is seeded, so that a guest can't aim at one chain. Full means that no more is learnt, not
+ * probes stay short; the hash multiplies by secret odd numbers first (Dietzfelbinger et al., "A reliable randomized
+ * algorithm for the closest-pair problem", §2), so that a guest can't aim at one chain. Full means that no more is learnt, not
  * that forwarding stops.
  *
  *   entry  │ key: VLAN << 16 | first two octets │ key: last four octets │ port + 1, 0: free │ last seen, seconds │
@@ -35,23 +36,32 @@ const slotsFor = (maxEntries: number): number => 1 << Math.ceil(Math.log2(Math.m
 export const fdbMemory = (maxEntries: number): SharedArrayBuffer =>
   new SharedArrayBuffer((HEADER_WORDS + slotsFor(maxEntries) * WORDS) * 4);
 
-/** The slot where an address would stand if there were no others. */
-const hash = (key: number, lo: number, seed: number, slotMask: number): number => {
-  let mixed = Math.imul(lo ^ seed, 0x9e3779b1) ^ Math.imul(key + seed, 0x85ebca6b);
-  mixed ^= mixed >>> 15;
-  mixed = Math.imul(mixed, 0x2c1b3c6d);
-  return (mixed ^ (mixed >>> 13)) & slotMask;
-};
+/** An odd number that spreads the bits of what it multiplies. */
+const SPREAD = 0x7feb352d;
+
+/** An odd number that nobody outside can guess: a seed well mixed. */
+function multiplier(seed: number): number {
+  let mixed = Math.imul(seed ^ (seed >>> 16), SPREAD);
+  mixed = Math.imul(mixed ^ (mixed >>> 15), 0x846ca68b);
+  return (mixed ^ (mixed >>> 16)) | 1;
+}
 
 export class Fdb {
   readonly #words: Int32Array;
   readonly #slotMask: number;
-  readonly #seed: number;
   #sweepAt = 0;
-  /** The port behind an address that stands in its home slot; -1: `lookup` knows. The table's constants are folded in. */
-  readonly lookupHome: (key: number, lo: number) => number;
-  /** Does the address stand in its home slot with this port and time? If not, `learn` it. */
-  readonly isFresh: (key: number, lo: number, port: number, nowS: number) => boolean;
+
+  // Closures, for what they share is then a constant to the compiler. A home is where an address stands as a rule.
+
+  readonly home: (key: number, lo: number) => number;
+  /** The port behind an address that stands in its home; -1: `lookup` knows. */
+  readonly lookupHome: (home: number, key: number, lo: number) => number;
+  /** Does the address stand in its home with this port and time? If not, `learn` it. */
+  readonly isFresh: (home: number, key: number, lo: number, port: number, nowS: number) => boolean;
+  /** The port behind an address, or -1. `key` is VLAN << 16 | the first two octets, `lo` the last four. */
+  readonly lookup: (key: number, lo: number) => number;
+  /** Where an address stands, or the complement of where it would. */
+  readonly #place: (key: number, lo: number) => number;
 
   constructor(
     memory: SharedArrayBuffer,
@@ -61,23 +71,34 @@ export class Fdb {
   ) {
     const words = new Int32Array(memory);
     const slotMask = (words.length - HEADER_WORDS) / WORDS - 1;
-    const seed32 = seed | 0;
+    const shift = Math.clz32(slotMask);
+    const [forLo, forKey] = [multiplier(seed | 0), multiplier(~seed)];
     this.#words = words;
     this.#slotMask = slotMask;
-    this.#seed = seed32;
-    this.lookupHome = (key, lo) => {
-      const at = HEADER_WORDS + hash(key, lo, seed32, slotMask) * WORDS;
-      // A free slot has port 0, so that it gives -1 whatever key is left there.
-      return words[at + KEY_LO] === lo && words[at + KEY_HI] === key ? (words[at + PORT] as number) - 1 : -1;
+    const last = words.length - WORDS;
+    const home = (key: number, lo: number): number => {
+      const mixed = Math.imul(lo, forLo) ^ Math.imul(key, forKey);
+      return HEADER_WORDS + (Math.imul(mixed ^ (mixed >>> 16), SPREAD) >>> shift) * WORDS;
     };
-    this.isFresh = (key, lo, port, nowS) => {
-      const at = HEADER_WORDS + hash(key, lo, seed32, slotMask) * WORDS;
-      return (
-        words[at + KEY_LO] === lo &&
-        words[at + KEY_HI] === key &&
-        words[at + PORT] === port + 1 &&
-        words[at + SEEN] === nowS
-      );
+    this.home = home;
+    this.lookupHome = (home, key, lo) =>
+      // A free slot has port 0, so that it gives -1 whatever key is left there.
+      words[home + KEY_LO] === lo && words[home + KEY_HI] === key ? (words[home + PORT] as number) - 1 : -1;
+    this.isFresh = (home, key, lo, port, nowS) =>
+      words[home + KEY_LO] === lo &&
+      words[home + KEY_HI] === key &&
+      words[home + PORT] === port + 1 &&
+      words[home + SEEN] === nowS;
+    const place = (key: number, lo: number): number => {
+      for (let at = home(key, lo); ; at = at === last ? HEADER_WORDS : at + WORDS) {
+        if (words[at + PORT] === 0) return ~at;
+        if (words[at + KEY_LO] === lo && words[at + KEY_HI] === key) return at;
+      }
+    };
+    this.#place = place;
+    this.lookup = (key, lo) => {
+      const at = place(key, lo);
+      return at < 0 ? -1 : (words[at + PORT] as number) - 1;
     };
   }
 
@@ -85,41 +106,27 @@ export class Fdb {
     return this.#words[COUNT] as number;
   }
 
-  /** The port behind an address, or -1. `key` is VLAN << 16 | the first two octets, `lo` the last four. */
-  lookup(key: number, lo: number): number {
-    const words = this.#words;
-    for (let slot = this.#home(key, lo); ; slot = (slot + 1) & this.#slotMask) {
-      const at = HEADER_WORDS + slot * WORDS;
-      const port = words[at + PORT] as number;
-      if (port === 0) return -1;
-      if (words[at + KEY_LO] === lo && words[at + KEY_HI] === key) return port - 1;
-    }
-  }
-
   /** Learns or refreshes; false when the table is full and the address new. */
   learn(key: number, lo: number, port: number, nowS: number): boolean {
     const words = this.#words;
-    for (let slot = this.#home(key, lo); ; slot = (slot + 1) & this.#slotMask) {
-      const at = HEADER_WORDS + slot * WORDS;
-      const found = words[at + PORT] as number;
-      if (found !== 0) {
-        if (words[at + KEY_LO] !== lo || words[at + KEY_HI] !== key) continue;
-        // A shared cache line is written only when there is news: the control thread may be reading.
-        if (found !== port + 1) words[at + PORT] = port + 1;
-        if (words[at + SEEN] !== nowS) words[at + SEEN] = nowS;
-        return true;
-      }
-      if ((words[COUNT] as number) >= this.maxEntries) {
-        words[UNLEARNT] = (words[UNLEARNT] as number) + 1;
-        return false;
-      }
-      words[at + KEY_HI] = key;
-      words[at + KEY_LO] = lo;
-      words[at + SEEN] = nowS;
-      words[at + PORT] = port + 1;
-      words[COUNT] = (words[COUNT] as number) + 1;
+    const found = this.#place(key, lo);
+    if (found >= 0) {
+      // A shared cache line is written only when there is news: the control thread may be reading.
+      if (words[found + PORT] !== port + 1) words[found + PORT] = port + 1;
+      if (words[found + SEEN] !== nowS) words[found + SEEN] = nowS;
       return true;
     }
+    if ((words[COUNT] as number) >= this.maxEntries) {
+      words[UNLEARNT] = (words[UNLEARNT] as number) + 1;
+      return false;
+    }
+    const free = ~found;
+    words[free + KEY_HI] = key;
+    words[free + KEY_LO] = lo;
+    words[free + SEEN] = nowS;
+    words[free + PORT] = port + 1;
+    words[COUNT] = (words[COUNT] as number) + 1;
+    return true;
   }
 
   /** Forgets all that was learnt on a port. */
@@ -163,8 +170,9 @@ export class Fdb {
     words[COUNT] = (words[COUNT] as number) - 1;
   }
 
+  /** The slot of an address's home. */
   #home(key: number, lo: number): number {
-    return hash(key, lo, this.#seed, this.#slotMask);
+    return (this.home(key, lo) - HEADER_WORDS) / WORDS;
   }
 }
 

@@ -4,33 +4,39 @@
  */
 import type { Mac } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
-import * as ethernet from '../wire/ethernet.ts';
-import type { Batch, Stage } from './batch.ts';
+import { type Batch, DROPPED, type Stage } from './batch.ts';
 
 const RESERVED_HI = 0x0180;
 const RESERVED_LO = 0xc200_0000 | 0; // 01-80-C2-00-00-00 … 0F
+const OCTETS = 0xffff; // of a key: the address without its VLAN
 
-// Imports that each row needs.
-const NONE = Drop.None;
-const { destinationHi, destinationLo, sourceHi, sourceLo } = ethernet;
-
-/** `gatewayMac`: the switch's own address, undefined where it has no gateway. */
+/** `gatewayMac`: the switch's own address, undefined where it has no gateway: then no port can take its place. */
 export const guard = (batch: Batch, gatewayMac: Mac | undefined): Stage => {
-  const { mem, offset, drop } = batch;
-  const hi = gatewayMac?.hi ?? -1;
-  const lo = gatewayMac?.lo ?? -1;
+  const { egress, sourceKey, sourceLo, destinationKey, destinationLo } = batch;
+  /** Columns of rows that are dropped already are stale. */
+  const refuse = (row: number, reason: Drop): void => {
+    if (egress[row] !== DROPPED) batch.refuse(row, reason);
+  };
+  const reserved = (): void => {
+    const { count } = batch;
+    for (let row = 0; row < count; row++)
+      if (
+        ((destinationLo[row] as number) & ~15) === RESERVED_LO &&
+        ((destinationKey[row] as number) & OCTETS) === RESERVED_HI
+      )
+        refuse(row, Drop.ReservedAddress);
+  };
+  const impostors = ({ hi, lo }: Mac): void => {
+    const { count } = batch;
+    for (let row = 0; row < count; row++)
+      if (sourceLo[row] === lo && ((sourceKey[row] as number) & OCTETS) === hi)
+        refuse(row, Drop.SourceIsGateway);
+  };
   return {
     name: 'guard',
     run(): void {
-      const { count } = batch;
-      for (let row = 0; row < count; row++) {
-        if (drop[row] !== NONE) continue;
-        const at = offset[row] as number;
-        const reserved =
-          destinationHi(mem, at) === RESERVED_HI && (destinationLo(mem, at) & ~15) === RESERVED_LO;
-        if (reserved) drop[row] = Drop.ReservedAddress;
-        else if (sourceHi(mem, at) === hi && sourceLo(mem, at) === lo) drop[row] = Drop.SourceIsGateway;
-      }
+      if (batch.grouped) reserved();
+      if (gatewayMac !== undefined) impostors(gatewayMac);
     },
   };
 };

@@ -2,14 +2,12 @@
  * Rows to send, a list a port: what the stages have decided, sorted by egress, so that each port transmits once a batch.
  * A flood is one row in several lists.
  */
-import { Drop } from '../wire/drop.ts';
 import { type Batch, MAX_PORTS } from './batch.ts';
 
 /** An Ethernet header: what every frame has beyond its port's IP MTU. */
 const HEADER_BYTES = 14;
 /** `limits` of an index without a port: every frame is too long for it. */
 const CLOSED = -1;
-const NONE = Drop.None; // an import that each row needs
 
 export class EgressLists {
   /** Columns by port index: rows in the list and their bytes. */
@@ -31,7 +29,7 @@ export class EgressLists {
 
   /** `special(row)` decides on a dropped, flooded or consumed row, and on one that is too long for its port. */
   constructor(batch: Batch, special: (row: number) => void) {
-    const { capacity, egress, drop, length } = batch;
+    const { capacity, egress, length } = batch;
     const { counts, bytes, dirty } = this;
     const limits = this.#limits;
     const rows = new Int32Array(MAX_PORTS * capacity);
@@ -54,8 +52,7 @@ export class EgressLists {
       const { count } = batch;
       for (let row = 0; row < count; row++) {
         const index = egress[row] as number;
-        if (drop[row] === NONE && index >= 0 && (length[row] as number) <= (limits[index] as number))
-          add(row, index);
+        if (index >= 0 && (length[row] as number) <= (limits[index] as number)) add(row, index);
         else special(row);
       }
     };

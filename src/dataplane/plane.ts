@@ -93,7 +93,7 @@ export class Plane extends EventEmitter<PlaneEvents> {
     this.#command({ do: 'flush', index });
   }
 
-  /** Sends a finished frame from the gateway: to one port, or wherever the FDB says (UNDECIDED). False: no room. */
+  /** Sends a finished frame from the gateway: to one port, or wherever the FDB says (LOOK_UP). False: no room. */
   inject(frame: Uint8Array, egress: number): boolean {
     const taken = this.#inject.push(frame, 0, frame.length, egress);
     this.#native.eventSignal(this.#wakeFd);

@@ -12,7 +12,15 @@
  * them, so guests see one hop, the gateway's address, as with a bridge.
  */
 import type { NatFiltering } from '../config.ts';
-import { type Batch, CONSUMED, FLOOD, GATEWAY_PORT, UNDECIDED } from '../dataplane/batch.ts';
+import {
+  type Batch,
+  CONSUMED,
+  FLOOD,
+  GATEWAY_PORT,
+  LOOK_UP,
+  type Stage,
+  UNDECIDED,
+} from '../dataplane/batch.ts';
 import type { GatewayStage } from '../dataplane/dataplane.ts';
 import type { Punt } from '../dataplane/punt.ts';
 import type { Ip4, Mac } from '../wire/address.ts';
@@ -30,6 +38,11 @@ import { Neighbours } from './neighbours.ts';
 
 const DHCP_SERVER_PORT = 67;
 const ALL_ONES = -1 as Ip4;
+const OCTETS = 0xffff; // of a key: the address without its VLAN
+
+// Imports that each row needs.
+const OPEN = UNDECIDED;
+const { isGroup } = ethernet;
 
 export interface GatewayOptions {
   readonly network: Ip4;
@@ -51,7 +64,6 @@ export interface GatewayOptions {
 }
 
 export class Gateway implements GatewayStage {
-  readonly name = 'gateway';
   readonly #o: GatewayOptions;
   readonly #neighbours: Neighbours;
   readonly #arp: ArpResponder;
@@ -79,18 +91,22 @@ export class Gateway implements GatewayStage {
     this.#nat.tick(nowS);
   }
 
-  run(batch: Batch): void {
-    const received = batch.count; // what is appended meanwhile is ours
+  stage(batch: Batch): Stage {
+    const { egress, destinationKey, destinationLo } = batch;
     const { hi, lo } = this.#o.gatewayMac;
-    for (let row = 0; row < received; row++) {
-      if (batch.drop[row] !== Drop.None) continue;
-      const at = batch.offset[row] as number;
-      const toHi = ethernet.destinationHi(batch.mem, at);
-      const mine = toHi === hi && ethernet.destinationLo(batch.mem, at) === lo;
-      if (!mine && !ethernet.isGroup(toHi)) continue;
-      const reason = this.#handle(batch, row, mine);
-      if (reason !== Drop.None) batch.drop[row] = reason;
-    }
+    return {
+      name: 'gateway',
+      run: () => {
+        const received = batch.count; // what is appended meanwhile is ours
+        for (let row = 0; row < received; row++) {
+          const key = destinationKey[row] as number;
+          const mine = destinationLo[row] === lo && (key & OCTETS) === hi;
+          if ((!mine && !isGroup(key)) || egress[row] !== OPEN) continue;
+          const reason = this.#handle(batch, row, mine);
+          if (reason !== Drop.None) batch.refuse(row, reason);
+        }
+      },
+    };
   }
 
   /** A frame for the gateway (mine) or for all. */
@@ -205,7 +221,7 @@ export class Gateway implements GatewayStage {
       this.#address(batch, row, this.#neighbours.hi(entry), this.#neighbours.lo(entry));
       // The guest may sit behind the very port that the packet came from: that is a way, not a loop.
       batch.ingress[row] = GATEWAY_PORT;
-      batch.egress[row] = UNDECIDED;
+      batch.egress[row] = LOOK_UP;
       return Drop.None;
     }
     this.#address(batch, row, 0, 0);

@@ -21,6 +21,9 @@ export const sourceLo = (mem: DataView, at: number): number => mem.getInt32(at +
 /** EtherType of an untagged frame, else the tag's TPID. */
 export const type = (mem: DataView, at: number): number => mem.getUint16(at + 12);
 
+/** The VLAN of the outer tag, of a frame that has one. IEEE 802.1Q §9.6. */
+export const outerVlan = (mem: DataView, at: number): number => mem.getUint16(at + 14) & 0xfff;
+
 /** Group (multicast or broadcast) address? The I/G bit is the lowest of the first octet. */
 export const isGroup = (hi: number): boolean => (hi & 0x0100) !== 0;
 export const isBroadcast = (hi: number, lo: number): boolean => hi === 0xffff && lo === -1;

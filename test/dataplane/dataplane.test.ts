@@ -1,7 +1,7 @@
 /** The data plane with memory ports: the lines of IEEE 802.1D §7.7–7.9, counters, back-pressure, ports that vanish. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { UNDECIDED } from '../../src/dataplane/batch.ts';
+import { LOOK_UP } from '../../src/dataplane/batch.ts';
 import { counterMemory } from '../../src/dataplane/counters.ts';
 import { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { fdbMemory } from '../../src/dataplane/fdb.ts';
@@ -168,7 +168,7 @@ test('injected frames go to the port that was named, or where the FDB says', () 
   assert.equal([at(1).sent.length, at(2).sent.length], [0, 1]);
   send(1, frame(B, ALL));
   at(1).sent.length = 0;
-  plane.inject(frame(A, B), UNDECIDED, 0);
+  plane.inject(frame(A, B), LOOK_UP, 0);
   assert.is(at(1).sent.length, 1);
 });
 

@@ -40,13 +40,14 @@ function agree(fdb: Fdb, nowS: number): void {
   for (let station = 0; station < STATIONS; station++) {
     const key = keyOf(station);
     const known = fdb.lookup(key, loOf(station));
-    const atHome = fdb.lookupHome(key, loOf(station));
+    const slot = fdb.home(key, loOf(station));
+    const atHome = fdb.lookupHome(slot, key, loOf(station));
     if (atHome >= 0) assert.is(atHome, known);
     if (known >= 0) atHome >= 0 ? home++ : away++;
     for (let port = 0; port <= 3; port++)
-      if (fdb.isFresh(key, loOf(station), port, nowS)) {
+      if (fdb.isFresh(slot, key, loOf(station), port, nowS)) {
         assert.is(known, port);
-        assert.not(fdb.isFresh(key, loOf(station), port, nowS + 1));
+        assert.not(fdb.isFresh(slot, key, loOf(station), port, nowS + 1));
       }
   }
 }
@@ -62,9 +63,10 @@ test('home slots agree with the look-up', () => {
           nowS += step.seconds;
           fdb.sweep(nowS);
         } else if (fdb.learn(keyOf(step.station), loOf(step.station), step.port, nowS)) {
-          const key = keyOf(step.station);
-          if (fdb.lookupHome(key, loOf(step.station)) >= 0)
-            assert.ok(fdb.isFresh(key, loOf(step.station), step.port, nowS), 'just learnt');
+          const [key, lo] = [keyOf(step.station), loOf(step.station)];
+          const slot = fdb.home(key, lo);
+          if (fdb.lookupHome(slot, key, lo) >= 0)
+            assert.ok(fdb.isFresh(slot, key, lo, step.port, nowS), 'just learnt');
         }
         agree(fdb, nowS);
       }
