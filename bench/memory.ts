@@ -12,7 +12,7 @@ import { readReplayConfig } from '../src/config.ts';
 import { counterMemory } from '../src/dataplane/counters.ts';
 import { Dataplane } from '../src/dataplane/dataplane.ts';
 import { fdbMemory } from '../src/dataplane/fdb.ts';
-import { flowMemory } from '../src/gateway/flows.ts';
+import { flowMemory } from '../src/gateway/flowmemory.ts';
 import { Gateway } from '../src/gateway/gateway.ts';
 import { gatewaySettings } from '../src/identity.ts';
 import { MemoryPort } from '../src/port/memory.ts';
@@ -58,7 +58,7 @@ export const scatter = (station: number): number => Math.imul(station + 1, 0x9e3
 
 /** Room for all frames, packed. */
 export const arenaFor = (inputs: readonly (readonly Uint8Array[])[]): number =>
-  inputs.flat().reduce((sum, frame) => sum + frame.length + 192, 1 << 16) & ~63;
+  inputs.flat().reduce((sum, frame) => sum + frame.length + 192, 1 << 18) & ~63;
 
 function plane(inputs: readonly (readonly Uint8Array[])[], layers: Layers): Dataplane {
   const settings = gatewaySettings(readReplayConfig({}));

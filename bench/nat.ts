@@ -1,7 +1,7 @@
 /**
  * The NAT in memory: 64-byte UDP datagrams of 100,000 flows (25,000 endpoints of guests with four remotes each), out
- * and back in, through the whole pipeline. Each frame is written anew before it is received, as the NAT changes it where
- * it stands; that is in the figure.
+ * and back in, through the whole pipeline. Each frame is written to the slab before it is received, as the NAT changes it
+ * where it stands; that is in the figure.
  */
 import { execFileSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -10,7 +10,7 @@ import { readReplayConfig } from '../src/config.ts';
 import { counterMemory } from '../src/dataplane/counters.ts';
 import { Dataplane } from '../src/dataplane/dataplane.ts';
 import { fdbMemory } from '../src/dataplane/fdb.ts';
-import { flowMemory, listFlows } from '../src/gateway/flows.ts';
+import { flowMemory, listFlows } from '../src/gateway/flowmemory.ts';
 import { Gateway } from '../src/gateway/gateway.ts';
 import { gatewaySettings } from '../src/identity.ts';
 import { MemoryPort } from '../src/port/memory.ts';

@@ -10,7 +10,7 @@ import { type Batch, GATEWAY_PORT } from './dataplane/batch.ts';
 import { counterMemory } from './dataplane/counters.ts';
 import { Dataplane } from './dataplane/dataplane.ts';
 import { fdbMemory } from './dataplane/fdb.ts';
-import { flowMemory } from './gateway/flows.ts';
+import { flowMemory } from './gateway/flowmemory.ts';
 import { Gateway } from './gateway/gateway.ts';
 import { dhcpSettings, gatewaySettings } from './identity.ts';
 import { MemoryPort } from './port/memory.ts';

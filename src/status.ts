@@ -4,7 +4,7 @@ import type { FlowView, Views } from './control/views.ts';
 import { Counters } from './dataplane/counters.ts';
 import { countEntries, listEntries } from './dataplane/fdb.ts';
 import type { SharedMemory } from './dataplane/messages.ts';
-import { type Flow, listFlows } from './gateway/flows.ts';
+import { type Flow, listFlows } from './gateway/flowmemory.ts';
 import { stateName } from './gateway/tcpstate.ts';
 import type { PortTable } from './porttable.ts';
 import type { DhcpService } from './service/dhcp/service.ts';

@@ -15,7 +15,7 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   wire: [],
   port: ['wire', 'dataplane/batch.ts', 'errors.ts'],
   // The worker builds the gateway, and the handle makes its memory: these two are the data plane's wiring.
-  dataplane: ['wire', 'port', 'gateway/gateway.ts', 'gateway/flows.ts'],
+  dataplane: ['wire', 'port', 'gateway/gateway.ts', 'gateway/flowmemory.ts'],
   gateway: ['wire', 'dataplane/batch.ts'],
   service: ['wire'],
   host: ['wire', 'port/native.ts', 'errors.ts'],

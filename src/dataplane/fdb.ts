@@ -1,12 +1,14 @@
 /**
  * The forwarding database: VLAN and MAC to port, with age (IEEE 802.1D §7.9). Open addressing over shared memory: an entry
  * is four words side by side, so that a look-up is one cache line as a rule; half of the slots at most are in use, so that
- * probes stay short; the hash multiplies by secret odd numbers first (Dietzfelbinger et al., "A reliable randomized
- * algorithm for the closest-pair problem", §2), so that a guest can't aim at one chain. Full means that no more is learnt, not
+ * probes stay short; the hash is secret, so that a guest can't aim at one chain. Full means that no more is learnt, not
  * that forwarding stops.
  *
  *   entry  │ key: VLAN << 16 | first two octets │ key: last four octets │ port + 1, 0: free │ last seen, seconds │
  */
+import { multiplier, shiftFor, spread } from '../wire/hash.ts';
+
+const spreadOver = spread; // an import that each row needs
 
 const WORDS = 4;
 const KEY_HI = 0;
@@ -36,16 +38,6 @@ const slotsFor = (maxEntries: number): number => 1 << Math.ceil(Math.log2(Math.m
 export const fdbMemory = (maxEntries: number): SharedArrayBuffer =>
   new SharedArrayBuffer((HEADER_WORDS + slotsFor(maxEntries) * WORDS) * 4);
 
-/** An odd number that spreads the bits of what it multiplies. */
-const SPREAD = 0x7feb352d;
-
-/** An odd number that nobody outside can guess: a seed well mixed. */
-function multiplier(seed: number): number {
-  let mixed = Math.imul(seed ^ (seed >>> 16), SPREAD);
-  mixed = Math.imul(mixed ^ (mixed >>> 15), 0x846ca68b);
-  return (mixed ^ (mixed >>> 16)) | 1;
-}
-
 export class Fdb {
   readonly #words: Int32Array;
   readonly #slotMask: number;
@@ -71,15 +63,13 @@ export class Fdb {
   ) {
     const words = new Int32Array(memory);
     const slotMask = (words.length - HEADER_WORDS) / WORDS - 1;
-    const shift = Math.clz32(slotMask);
-    const [forLo, forKey] = [multiplier(seed | 0), multiplier(~seed)];
+    const shift = shiftFor(slotMask + 1);
+    const [forLo, forKey] = [multiplier(seed, 0), multiplier(seed, 1)];
     this.#words = words;
     this.#slotMask = slotMask;
     const last = words.length - WORDS;
-    const home = (key: number, lo: number): number => {
-      const mixed = Math.imul(lo, forLo) ^ Math.imul(key, forKey);
-      return HEADER_WORDS + (Math.imul(mixed ^ (mixed >>> 16), SPREAD) >>> shift) * WORDS;
-    };
+    const home = (key: number, lo: number): number =>
+      HEADER_WORDS + spreadOver(Math.imul(lo, forLo) ^ Math.imul(key, forKey), shift) * WORDS;
     this.home = home;
     this.lookupHome = (home, key, lo) =>
       // A free slot has port 0, so that it gives -1 whatever key is left there.

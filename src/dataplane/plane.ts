@@ -5,7 +5,7 @@
 
 import { EventEmitter } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { flowMemory } from '../gateway/flows.ts';
+import { flowMemory } from '../gateway/flowmemory.ts';
 import { loadNative } from '../port/native.ts';
 import { counterMemory } from './counters.ts';
 import { fdbMemory } from './fdb.ts';

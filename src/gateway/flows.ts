@@ -1,5 +1,5 @@
 /**
- * The NAT's memory: mappings and flows, in typed arrays over shared memory of a size fixed at the start.
+ * The NAT's table of mappings and flows.
  *
  * A *mapping* binds a guest's endpoint (protocol, address, port) to one external port, whatever it talks to: that is what
  * makes the NAT endpoint-independent (RFC 4787 REQ-1). A *flow* is one conversation over a mapping, with a remote
@@ -10,61 +10,43 @@
  *
  * Flows of one mapping with one remote address are chained a second time, in both directions, so that neither the filter's
  * question nor a flow's end walks over the others: a guest that scans a host from one port makes thousands of them.
- *
- * An ICMP echo's identifier stands where a port stands. A flow costs 48 bytes and its share of mapping (24) and hash heads
- * (at most 48): 120 in all. Hashes are salted, for what goes into them is chosen by guests.
  */
 import type { Ip4 } from '../wire/address.ts';
+import {
+  F_EXPIRES,
+  F_EXTERNAL_PORT,
+  F_INSIDE_IP,
+  F_INSIDE_PORT,
+  F_MAPPING,
+  F_NEXT,
+  F_PEER_BEFORE,
+  F_PEER_NEXT,
+  F_PROTOCOL,
+  F_REMOTE_IP,
+  F_REMOTE_PORT,
+  F_SEEN,
+  FLOW_WORDS,
+  type FlowParts,
+  H_COUNT,
+  M_EXTERNAL_PORT,
+  M_FLOWS,
+  M_INSIDE_IP,
+  M_INSIDE_PORT,
+  M_NEXT,
+  M_PROTOCOL,
+  MAPPING_WORDS,
+  NONE,
+  PORTS,
+  space,
+} from './flowmemory.ts';
 
-const FLOW_WORDS = 12;
-/** Words of a flow. */
-const F_PROTOCOL = 0; // protocol | TCP state << 8; 0: free
-const F_INSIDE_IP = 1;
-const F_INSIDE_PORT = 2;
-const F_REMOTE_IP = 3;
-const F_REMOTE_PORT = 4;
-const F_MAPPING = 5;
-const F_EXPIRES = 6; // seconds of the monotonic clock
-const F_NEXT = 7; // hash chain, or the free list
-const F_SEEN = 8; // seconds
-const F_EXTERNAL_PORT = 9; // the mapping's, again, for readers
-const F_PEER_NEXT = 10; // flows of the same mapping and remote address
-const F_PEER_BEFORE = 11;
-
-const MAPPING_WORDS = 6;
-const M_PROTOCOL = 0; // 0: free
-const M_INSIDE_IP = 1;
-const M_INSIDE_PORT = 2;
-const M_EXTERNAL_PORT = 3;
-const M_FLOWS = 4;
-const M_NEXT = 5;
-
-const HEADER_WORDS = 16;
-const H_MAX = 0;
-const H_COUNT = 1;
-/** Protocols with ports of their own: ICMP, TCP, UDP. */
-const SPACES = 3;
-const PORTS = 65_536;
 /** Ports tried for a new mapping, from a random one on, before it is refused. */
 const PORT_TRIES = 4_096;
 const SPLIT = 1024; // RFC 4787 REQ-3: ports below and from here on keep to themselves
 
-const NONE = -1;
-const heads = (maxFlows: number): number => 1 << Math.ceil(Math.log2(maxFlows * 2));
-
-/** Memory for `maxFlows` flows. */
-export const flowMemory = (maxFlows: number): SharedArrayBuffer => {
-  const memory = new SharedArrayBuffer(
-    4 * (HEADER_WORDS + maxFlows * (FLOW_WORDS + MAPPING_WORDS) + 3 * heads(maxFlows) + SPACES * PORTS),
-  );
-  new Int32Array(memory)[H_MAX] = maxFlows;
-  return memory;
-};
-
-const space = (protocol: number): number => (protocol === 17 ? 2 : protocol === 6 ? 1 : 0) * PORTS;
-
 export class FlowTable {
   readonly maxFlows: number;
+  readonly #parts: FlowParts;
   readonly #header: Int32Array;
   readonly #flows: Int32Array;
   readonly #mappings: Int32Array;
@@ -74,32 +56,25 @@ export class FlowTable {
   readonly #external: Int32Array;
   #freeFlow = 0;
   #freeMapping = 0;
-  readonly #salt: number;
   #random: number;
   #sweepAt = 0;
 
-  constructor(memory: SharedArrayBuffer, seed: number) {
-    this.#header = new Int32Array(memory, 0, HEADER_WORDS);
-    this.maxFlows = this.#header[H_MAX] as number;
-    let at = HEADER_WORDS;
-    const part = (words: number): Int32Array => {
-      const view = new Int32Array(memory, at * 4, words);
-      at += words;
-      return view;
-    };
-    this.#flows = part(this.maxFlows * FLOW_WORDS);
-    this.#mappings = part(this.maxFlows * MAPPING_WORDS);
-    this.#flowHeads = part(heads(this.maxFlows)).fill(NONE);
-    this.#mappingHeads = part(heads(this.maxFlows)).fill(NONE);
-    this.#peerHeads = part(heads(this.maxFlows)).fill(NONE);
-    this.#external = part(SPACES * PORTS).fill(NONE);
+  constructor(parts: FlowParts, seed: number) {
+    this.#parts = parts;
+    this.maxFlows = parts.maxFlows;
+    this.#header = parts.header;
+    this.#flows = parts.flows;
+    this.#mappings = parts.mappings;
+    this.#flowHeads = parts.flowHeads.fill(NONE);
+    this.#mappingHeads = parts.mappingHeads.fill(NONE);
+    this.#peerHeads = parts.peerHeads.fill(NONE);
+    this.#external = parts.external.fill(NONE);
     for (let i = 0; i < this.maxFlows; i++) {
       const next = i + 1 < this.maxFlows ? i + 1 : NONE;
       this.#flows[i * FLOW_WORDS + F_NEXT] = next;
       this.#mappings[i * MAPPING_WORDS + M_NEXT] = next;
     }
     this.#random = seed | 1;
-    this.#salt = mix(seed, 1);
   }
 
   get count(): number {
@@ -143,7 +118,7 @@ export class FlowTable {
     remotePort: number,
     nowS: number,
   ): number {
-    const head = this.#flowHead(protocol, insideIp, insidePort, remoteIp, remotePort);
+    const head = this.#parts.flowHead(protocol, insideIp, insidePort, remoteIp, remotePort);
     const flows = this.#flows;
     for (let flow = this.#flowHeads[head] as number; flow !== NONE; ) {
       const at = flow * FLOW_WORDS;
@@ -171,7 +146,7 @@ export class FlowTable {
   /** The mapping of a guest's endpoint, or -1. */
   mappingOf(protocol: number, insideIp: Ip4, insidePort: number): number {
     const mappings = this.#mappings;
-    let mapping = this.#mappingHeads[this.#mappingHead(protocol, insideIp, insidePort)] as number;
+    let mapping = this.#mappingHeads[this.#parts.mappingHead(protocol, insideIp, insidePort)] as number;
     for (; mapping !== NONE; mapping = mappings[mapping * MAPPING_WORDS + M_NEXT] as number) {
       const at = mapping * MAPPING_WORDS;
       if (
@@ -187,7 +162,7 @@ export class FlowTable {
   /** Has any conversation of the mapping been with this remote address? (address-dependent filtering) */
   hasRemote(mapping: number, remoteIp: Ip4, nowS: number): boolean {
     const flows = this.#flows;
-    let flow = this.#peerHeads[this.#peerHead(mapping, remoteIp)] as number;
+    let flow = this.#peerHeads[this.#parts.peerHead(mapping, remoteIp)] as number;
     while (flow !== NONE) {
       const at = flow * FLOW_WORDS;
       const next = flows[at + F_PEER_NEXT] as number;
@@ -206,7 +181,7 @@ export class FlowTable {
     const external = this.#freePort(protocol, insidePort);
     if (mapping === NONE || external === NONE) return NONE;
     const at = mapping * MAPPING_WORDS;
-    const head = this.#mappingHead(protocol, insideIp, insidePort);
+    const head = this.#parts.mappingHead(protocol, insideIp, insidePort);
     this.#freeMapping = this.#mappings[at + M_NEXT] as number;
     this.#mappings[at + M_PROTOCOL] = protocol;
     this.#mappings[at + M_INSIDE_IP] = insideIp;
@@ -267,7 +242,7 @@ export class FlowTable {
 
   #linkPeer(flow: number, at: number): void {
     const flows = this.#flows;
-    const head = this.#peerHead(flows[at + F_MAPPING] as number, flows[at + F_REMOTE_IP] as number);
+    const head = this.#parts.peerHead(flows[at + F_MAPPING] as number, flows[at + F_REMOTE_IP] as number);
     const next = this.#peerHeads[head] as number;
     flows[at + F_PEER_NEXT] = next;
     flows[at + F_PEER_BEFORE] = NONE;
@@ -282,8 +257,9 @@ export class FlowTable {
     if (next !== NONE) flows[next * FLOW_WORDS + F_PEER_BEFORE] = before;
     if (before !== NONE) flows[before * FLOW_WORDS + F_PEER_NEXT] = next;
     else
-      this.#peerHeads[this.#peerHead(flows[at + F_MAPPING] as number, flows[at + F_REMOTE_IP] as number)] =
-        next;
+      this.#peerHeads[
+        this.#parts.peerHead(flows[at + F_MAPPING] as number, flows[at + F_REMOTE_IP] as number)
+      ] = next;
   }
 
   /** Gives a mapping without flows back. */
@@ -291,7 +267,7 @@ export class FlowTable {
     const mappings = this.#mappings;
     const at = mapping * MAPPING_WORDS;
     const protocol = mappings[at + M_PROTOCOL] as number;
-    const head = this.#mappingHead(
+    const head = this.#parts.mappingHead(
       protocol,
       mappings[at + M_INSIDE_IP] as number,
       mappings[at + M_INSIDE_PORT] as number,
@@ -338,7 +314,7 @@ export class FlowTable {
 
   #headOf(at: number, protocol: number): number {
     const flows = this.#flows;
-    return this.#flowHead(
+    return this.#parts.flowHead(
       protocol,
       flows[at + F_INSIDE_IP] as number,
       flows[at + F_INSIDE_PORT] as number,
@@ -346,32 +322,6 @@ export class FlowTable {
       flows[at + F_REMOTE_PORT] as number,
     );
   }
-
-  #flowHead(
-    protocol: number,
-    insideIp: number,
-    insidePort: number,
-    remoteIp: number,
-    remotePort: number,
-  ): number {
-    const hash = mix(insideIp ^ this.#salt, (insidePort << 16) | remotePort) ^ mix(remoteIp, protocol);
-    return mix(hash, this.#salt) & (this.#flowHeads.length - 1);
-  }
-
-  #mappingHead(protocol: number, insideIp: number, insidePort: number): number {
-    return mix(insideIp ^ this.#salt, (insidePort << 8) | protocol) & (this.#mappingHeads.length - 1);
-  }
-
-  #peerHead(mapping: number, remoteIp: number): number {
-    return mix(remoteIp ^ this.#salt, mapping) & (this.#peerHeads.length - 1);
-  }
-}
-
-function mix(a: number, b: number): number {
-  let hash = Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b);
-  hash ^= hash >>> 15;
-  hash = Math.imul(hash, 0x2c1b3c6d);
-  return hash ^ (hash >>> 13);
 }
 
 function unlink(
@@ -391,39 +341,4 @@ function unlink(
   const behind = table[entry * words + next] as number;
   if (before === NONE) headsOf[head] = behind;
   else table[before * words + next] = behind;
-}
-
-export interface Flow {
-  readonly protocol: number;
-  readonly insideIp: number;
-  readonly insidePort: number;
-  readonly externalPort: number;
-  readonly remoteIp: number;
-  readonly remotePort: number;
-  readonly tcpState: number;
-  readonly expiresS: number;
-  readonly seenS: number;
-}
-
-/** All flows that are alive at `nowS`, for people. */
-export function listFlows(memory: SharedArrayBuffer, nowS: number): Flow[] {
-  const words = new Int32Array(memory);
-  const found: Flow[] = [];
-  for (let i = 0; i < (words[H_MAX] as number); i++) {
-    const flow = words.subarray(HEADER_WORDS + i * FLOW_WORDS, HEADER_WORDS + (i + 1) * FLOW_WORDS);
-    const protocol = flow[F_PROTOCOL] as number;
-    if (protocol === 0 || (flow[F_EXPIRES] as number) <= nowS) continue;
-    found.push({
-      protocol: protocol & 0xff,
-      insideIp: flow[F_INSIDE_IP] as number,
-      insidePort: flow[F_INSIDE_PORT] as number,
-      externalPort: flow[F_EXTERNAL_PORT] as number,
-      remoteIp: flow[F_REMOTE_IP] as number,
-      remotePort: flow[F_REMOTE_PORT] as number,
-      tcpState: protocol >> 8,
-      expiresS: flow[F_EXPIRES] as number,
-      seenS: flow[F_SEEN] as number,
-    });
-  }
-  return found;
 }

@@ -32,6 +32,8 @@ import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import { csumOffset, csumStart, VNET_NEEDS_CSUM, vnetFlags } from '../wire/vnet.ts';
 import { ArpResponder } from './arp.ts';
+import { type Express, express } from './express.ts';
+import { type FlowParts, partsOf } from './flowmemory.ts';
 import { IcmpSender } from './icmp.ts';
 import { Nat } from './nat.ts';
 import { Neighbours } from './neighbours.ts';
@@ -61,6 +63,8 @@ export interface GatewayOptions {
   readonly punt: Punt;
   readonly seed: number;
   readonly flowMemory: SharedArrayBuffer;
+  /** False: every packet is handled by itself, as the unusual ones are. For tests that hold the two against each other. */
+  readonly express?: boolean;
 }
 
 export class Gateway implements GatewayStage {
@@ -69,9 +73,11 @@ export class Gateway implements GatewayStage {
   readonly #arp: ArpResponder;
   readonly #icmp: IcmpSender;
   readonly #nat: Nat;
+  readonly #flows: FlowParts;
 
   constructor(options: GatewayOptions) {
     this.#o = options;
+    this.#flows = partsOf(options.flowMemory, options.seed);
     this.#neighbours = new Neighbours(options.mask);
     this.#arp = new ArpResponder(options.gatewayIp, options.gatewayMac, this.#neighbours, ip =>
       this.#isLocal(ip),
@@ -80,7 +86,7 @@ export class Gateway implements GatewayStage {
     this.#nat = new Nat({
       address: options.natAddress,
       filtering: options.natFiltering,
-      memory: options.flowMemory,
+      parts: this.#flows,
       seed: options.seed,
     });
   }
@@ -94,19 +100,46 @@ export class Gateway implements GatewayStage {
   stage(batch: Batch): Stage {
     const { egress, destinationKey, destinationLo } = batch;
     const { hi, lo } = this.#o.gatewayMac;
+    const ours = new Int32Array(batch.capacity);
+    const handle = (row: number): void => {
+      const reason = this.#handle(batch, row, !isGroup(destinationKey[row] as number));
+      if (reason !== Drop.None) batch.refuse(row, reason);
+    };
+    const decide = this.#express(batch, handle) ?? eachBy(handle);
     return {
       name: 'gateway',
       run: () => {
-        const received = batch.count; // what is appended meanwhile is ours
-        for (let row = 0; row < received; row++) {
+        const { count } = batch;
+        let taken = 0;
+        for (let row = 0; row < count; row++) {
           const key = destinationKey[row] as number;
-          const mine = destinationLo[row] === lo && (key & OCTETS) === hi;
-          if ((!mine && !isGroup(key)) || egress[row] !== OPEN) continue;
-          const reason = this.#handle(batch, row, mine);
-          if (reason !== Drop.None) batch.refuse(row, reason);
+          if ((isGroup(key) || (destinationLo[row] === lo && (key & OCTETS) === hi)) && egress[row] === OPEN)
+            ours[taken++] = row;
         }
+        if (taken > 0) decide(ours, taken);
       },
     };
+  }
+
+  /** What passes the NAT as most packets do is decided together; undefined where nothing passes it. */
+  #express(batch: Batch, handle: (row: number) => void): Express | undefined {
+    const { uplink, mask, network, broadcast, gatewayIp, natAddress } = this.#o;
+    if (uplink < 0 || this.#o.express === false) return undefined;
+    return express(batch, {
+      ...this.#o,
+      flows: this.#flows,
+      neighbours: this.#neighbours,
+      handle,
+      goesOut: (source, destination) =>
+        (source & mask) === network &&
+        (destination & mask) !== network &&
+        source !== network &&
+        source !== broadcast &&
+        source !== gatewayIp &&
+        source !== natAddress &&
+        destination !== natAddress &&
+        !isNowhere(destination),
+    });
   }
 
   /** A frame for the gateway (mine) or for all. */
@@ -264,6 +297,12 @@ export class Gateway implements GatewayStage {
     return (ip & this.#o.mask) === this.#o.network;
   }
 }
+
+const eachBy =
+  (handle: (row: number) => void): Express =>
+  (rows, count) => {
+    for (let i = 0; i < count; i++) handle(rows[i] as number);
+  };
 
 /** Multicast, reserved and broadcast (224 … 255), "this network" and loopback: no guest's packet goes there. */
 const isNowhere = (ip: number): boolean => ip >> 29 === -1 || ip >> 24 === 0 || ip >> 24 === 127;

@@ -15,16 +15,17 @@ import * as ip4 from '../wire/ipv4.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import { VNET_NEEDS_CSUM, vnetFlags } from '../wire/vnet.ts';
+import type { FlowParts } from './flowmemory.ts';
 import { FlowTable } from './flows.ts';
 import * as tcpState from './tcpstate.ts';
 
-const UDP_S = 300;
+export const UDP_S = 300;
 const ICMP_S = 60;
 
 export interface NatOptions {
   readonly address: Ip4;
   readonly filtering: NatFiltering;
-  readonly memory: SharedArrayBuffer;
+  readonly parts: FlowParts;
   readonly seed: number;
 }
 
@@ -34,7 +35,7 @@ export class Nat {
   readonly #filtering: NatFiltering;
 
   constructor(options: NatOptions) {
-    this.#flows = new FlowTable(options.memory, options.seed);
+    this.#flows = new FlowTable(options.parts, options.seed);
     this.#address = options.address;
     this.#filtering = options.filtering;
   }

@@ -39,9 +39,17 @@ export const pseudo = (source: number, destination: number, protocol: number, by
   protocol +
   bytes;
 
-/** A finished field after a 16-bit word that it covers went from `before` to `after`: RFC 1624 eqn. 3. */
+/** What a sum changes by, unfolded, when a word that it covers goes from `before` to `after`. Such differences may be added. */
+export const delta16 = (before: number, after: number): number => (~before & 0xffff) + (after & 0xffff);
+export const delta32 = (before: number, after: number): number =>
+  (~before >>> 16) + (~before & 0xffff) + (after >>> 16) + (after & 0xffff);
+
+/** A finished field after what it covers has changed by `delta`: RFC 1624 eqn. 3. */
+export const moved = (field: number, delta: number): number => ~fold((~field & 0xffff) + delta) & 0xffff;
+
+/** A finished field after a 16-bit word that it covers went from `before` to `after`. */
 export const adjusted = (field: number, before: number, after: number): number =>
-  ~fold((~field & 0xffff) + (~before & 0xffff) + (after & 0xffff)) & 0xffff;
+  moved(field, delta16(before, after));
 
 /** The same for an unfinished field: the sum itself takes the difference. */
 export const adjustedUnfinished = (field: number, before: number, after: number): number =>
@@ -49,8 +57,7 @@ export const adjustedUnfinished = (field: number, before: number, after: number)
 
 /** A finished field after a 32-bit word changed. */
 export const adjusted32 = (field: number, before: number, after: number): number =>
-  ~fold((~field & 0xffff) + (~before >>> 16) + (~before & 0xffff) + (after >>> 16) + (after & 0xffff)) &
-  0xffff;
+  moved(field, delta32(before, after));
 
 export const adjustedUnfinished32 = (field: number, before: number, after: number): number =>
   adjustedUnfinished(

@@ -30,6 +30,25 @@ export function check(mem: DataView, at: number, bytes: number): Drop {
   return sums.valid(mem, at, header) ? Drop.None : Drop.Ip4BadChecksum;
 }
 
+/**
+ * The protocol of a packet that passes `check`, has no options and is no fragment, as nearly all; -1: another. The same as
+ * the accessors would tell, in five loads.
+ */
+export function plainProtocol(mem: DataView, at: number, bytes: number): number {
+  if (bytes < MIN_SIZE) return -1;
+  const first = mem.getInt32(at); // version, header length, type of service, total length
+  const second = mem.getInt32(at + 4); // identification, flags, fragment offset
+  const third = mem.getInt32(at + 8); // time to live, protocol, checksum
+  const from = mem.getInt32(at + SOURCE);
+  const to = mem.getInt32(at + DESTINATION);
+  const total = first & 0xffff;
+  if (first >>> 24 !== 0x45 || total < MIN_SIZE || total > bytes) return -1;
+  if ((second & (MORE_FRAGMENTS | FRAGMENT_OFFSET)) !== 0) return -1;
+  const upper = (first >>> 16) + (second >>> 16) + (third >>> 16) + (from >>> 16) + (to >>> 16);
+  const sum = upper + total + (second & 0xffff) + (third & 0xffff) + (from & 0xffff) + (to & 0xffff);
+  return sums.fold(sum) === 0xffff ? (third >>> 16) & 0xff : -1;
+}
+
 export const version = (mem: DataView, at: number): number => mem.getUint8(at) >> 4;
 /** Bytes, options included. */
 export const headerLength = (mem: DataView, at: number): number => (mem.getUint8(at) & 15) * 4;
@@ -49,17 +68,25 @@ export const headerChecksum = (mem: DataView, at: number): number => mem.getUint
 export const source = (mem: DataView, at: number): Ip4 => mem.getInt32(at + SOURCE) as Ip4;
 export const destination = (mem: DataView, at: number): Ip4 => mem.getInt32(at + DESTINATION) as Ip4;
 
-/** Changes the source address and brings the header's checksum along (not the transport's). */
-export function setSource(mem: DataView, at: number, ip: Ip4): void {
-  mem.setUint16(at + CHECKSUM, sums.adjusted32(headerChecksum(mem, at), source(mem, at), ip));
+/** Changes the source address, which changes the header's sum by `delta` (checksum.ts), and brings its checksum along. */
+export function moveSource(mem: DataView, at: number, ip: Ip4, delta: number): void {
+  mem.setUint16(at + CHECKSUM, sums.moved(headerChecksum(mem, at), delta));
   mem.setInt32(at + SOURCE, ip);
 }
 
-/** Changes the destination address and brings the header's checksum along (not the transport's). */
-export function setDestination(mem: DataView, at: number, ip: Ip4): void {
-  mem.setUint16(at + CHECKSUM, sums.adjusted32(headerChecksum(mem, at), destination(mem, at), ip));
+/** The same for the destination address. */
+export function moveDestination(mem: DataView, at: number, ip: Ip4, delta: number): void {
+  mem.setUint16(at + CHECKSUM, sums.moved(headerChecksum(mem, at), delta));
   mem.setInt32(at + DESTINATION, ip);
 }
+
+/** Changes the source address and brings the header's checksum along (not the transport's). */
+export const setSource = (mem: DataView, at: number, ip: Ip4): void =>
+  moveSource(mem, at, ip, sums.delta32(source(mem, at), ip));
+
+/** Changes the destination address and brings the header's checksum along (not the transport's). */
+export const setDestination = (mem: DataView, at: number, ip: Ip4): void =>
+  moveDestination(mem, at, ip, sums.delta32(destination(mem, at), ip));
 
 /** Takes one from the time to live and brings the checksum along; the caller has seen that it is not zero. */
 export function decrementTtl(mem: DataView, at: number): void {

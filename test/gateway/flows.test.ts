@@ -3,7 +3,8 @@ import * as fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ip } from '../../fixtures/packets.ts';
-import { FlowTable, flowMemory, listFlows } from '../../src/gateway/flows.ts';
+import { flowMemory, listFlows, partsOf } from '../../src/gateway/flowmemory.ts';
+import { FlowTable } from '../../src/gateway/flows.ts';
 import type { Ip4 } from '../../src/wire/address.ts';
 
 const UDP = 17;
@@ -12,7 +13,9 @@ const A = ip('192.168.100.10');
 const B = ip('192.168.100.11');
 const WORLD = ip('203.0.113.7');
 
-const table = (maxFlows: number, seed = 1): FlowTable => new FlowTable(flowMemory(maxFlows), seed);
+const tableIn = (memory: SharedArrayBuffer, seed: number): FlowTable =>
+  new FlowTable(partsOf(memory, seed), seed);
+const table = (maxFlows: number, seed = 1): FlowTable => tableIn(flowMemory(maxFlows), seed);
 
 test('flows: a flow takes at most 128 bytes beyond the port index', () => {
   const ports = 3 * 65_536 * 4 + 64;
@@ -55,7 +58,7 @@ test('flows: all low ports taken is no port, and nothing is lost by asking', () 
 
 test('flows: listFlows shows what is alive', () => {
   const memory = flowMemory(4);
-  const flows = new FlowTable(memory, 1);
+  const flows = tableIn(memory, 1);
   flows.refresh(flows.open(flows.map(UDP, A, 4000), WORLD, 53), 10, 300);
   assert.equal(listFlows(memory, 11), [
     {

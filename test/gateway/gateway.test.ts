@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { A, A_MAC, B, B_MAC, GATEWAY, GATEWAY_MAC, NAT_ADDRESS as NAT } from '../../fixtures/arp.ts';
 import { cases, down, out, to, up, WORLD } from '../../fixtures/nat.ts';
 import { arpFrame, ip, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
-import { listFlows } from '../../src/gateway/flows.ts';
+import { listFlows } from '../../src/gateway/flowmemory.ts';
 import { fold, pseudo } from '../../src/wire/checksum.ts';
 import { SYN } from '../../src/wire/tcp.ts';
 import { hex, memorySwitch, type Switch } from './harness.ts';

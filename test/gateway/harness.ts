@@ -6,7 +6,7 @@ import { GATEWAY_PORT } from '../../src/dataplane/batch.ts';
 import { counterMemory } from '../../src/dataplane/counters.ts';
 import { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { fdbMemory } from '../../src/dataplane/fdb.ts';
-import { flowMemory } from '../../src/gateway/flows.ts';
+import { flowMemory } from '../../src/gateway/flowmemory.ts';
 import { Gateway, type GatewayOptions } from '../../src/gateway/gateway.ts';
 import { MemoryPort } from '../../src/port/memory.ts';
 
