@@ -30,6 +30,8 @@ NAPI_MODULE_INIT() {
       EXPORT("netlinkReceive", netlinkReceive),
       EXPORT("sendUnixDatagram", sendUnixDatagram),
       EXPORT("lockFile", lockFile),
+      EXPORT("ownFiles", ownFiles),
+      EXPORT("fetchFile", fetchFile),
       EXPORT("close", close_),
   };
   napi_define_properties(env, exports, sizeof exported / sizeof *exported, exported);

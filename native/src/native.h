@@ -97,6 +97,9 @@ napi_value netlinkOpen(napi_env env, napi_callback_info info);
 napi_value netlinkSend(napi_env env, napi_callback_info info);
 napi_value netlinkReceive(napi_env env, napi_callback_info info);
 
+napi_value ownFiles(napi_env env, napi_callback_info info);
+napi_value fetchFile(napi_env env, napi_callback_info info);
+
 napi_value sendUnixDatagram(napi_env env, napi_callback_info info);
 napi_value lockFile(napi_env env, napi_callback_info info);
 napi_value close_(napi_env env, napi_callback_info info);

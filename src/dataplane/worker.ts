@@ -1,4 +1,5 @@
 /** The data-plane thread: builds the data plane over the shared memory and runs the loop till it is told to stop. */
+import { setPriority } from 'node:os';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { Gateway } from '../gateway/gateway.ts';
 import { loadNative } from '../port/native.ts';
@@ -17,7 +18,17 @@ const control = parentPort as MessagePort;
 const native = loadNative();
 const puntRing = new FrameRing(settings.memory.punt);
 const acknowledged = new Int32Array(settings.memory.acknowledged);
+/** With files of its own this thread has its own number for a port's file. */
+const own = native.ownFiles();
 const epoll = native.epollCreate();
+
+/** Of this thread alone: frames go before the control plane's work and other programs'. */
+const NICENESS = -10;
+try {
+  setPriority(NICENESS);
+} catch {
+  // without CAP_SYS_NICE it shares the cores as everybody does
+}
 
 let punted = 0;
 const punt = {
@@ -41,6 +52,7 @@ const gateway = new Gateway({
   flowMemory: settings.memory.flows,
 });
 
+/** By port index: the file that is polled, as this thread knows it. */
 const polled = new Map<number, number>();
 const attachments = new Map<number, number>();
 const dataplane = new Dataplane({
@@ -63,6 +75,7 @@ function unpoll(index: number): void {
   if (fd === undefined) return;
   polled.delete(index);
   native.epollRemove(epoll, fd);
+  if (own) native.close(fd);
 }
 
 function open(spec: PortSpec): Port {
@@ -78,10 +91,11 @@ function open(spec: PortSpec): Port {
 
 function obey(command: Command): boolean {
   if (command.do === 'attach') {
-    dataplane.attach(command.index, open(command.port));
+    const fd = own ? native.fetchFile(command.port.fd) : command.port.fd;
+    dataplane.attach(command.index, open({ ...command.port, fd }));
     attachments.set(command.index, command.number);
-    native.epollAdd(epoll, command.port.fd, command.index);
-    polled.set(command.index, command.port.fd);
+    native.epollAdd(epoll, fd, command.index);
+    polled.set(command.index, fd);
   } else if (command.do === 'detach') {
     unpoll(command.index);
     dataplane.detach(command.index);
