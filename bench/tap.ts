@@ -13,12 +13,14 @@ import {
   switchWay,
   type Way,
 } from './stage.ts';
-import { flood, tcp } from './traffic.ts';
+import { flood, paced, tcp } from './traffic.ts';
 
 const ROUNDS = 3;
 const FRAME_BYTES = 60;
-/** Of what is delivered when all that trafgen can send is offered. */
-const SLOWER = [0.9, 1.1];
+/** Frames a second among which the peak is looked for. */
+const RATES = Array.from({ length: 10 }, (_, i) => 150_000 + i * 75_000);
+const TRIAL_S = 1;
+const SECONDS = 4;
 
 export async function tapBench(): Promise<Pair[]> {
   const lab = new Lab('bench');
@@ -39,8 +41,7 @@ export async function tapBench(): Promise<Pair[]> {
 
 async function measure(lab: Lab, ends: Ends, ours: Way, packet: Way, bridge: Way): Promise<Pair[]> {
   const bits = (way: Way): Promise<number> => tcp(lab, ends.red, ends.blue, way.target);
-  const frames = async (way: Way): Promise<number> =>
-    (await flood(lab, ends, way, { bytes: FRAME_BYTES })).delivered;
+  const frames = async (way: Way): Promise<number> => (await flood(lab, ends, way, FRAME_BYTES)).delivered;
   const [ourBits, packetBits, bridgeBits] = [await bits(ours), await bits(packet), await bits(bridge)];
   const [ourFrames, packetFrames, bridgeFrames] = [
     await frames(ours),
@@ -62,18 +63,19 @@ async function measure(lab: Lab, ends: Ends, ours: Way, packet: Way, bridge: Way
   ];
 }
 
-/** What is left of the best rate when far more is offered: a switch that only reads and drops would have nothing left. */
+/**
+ * What is left of the peak when twice as much is offered: a switch that only read and dropped would have nothing left. The
+ * peak is looked for from below, at an even pace.
+ */
 async function beyondCapacity(lab: Lab, ends: Ends, way: Way): Promise<Pair> {
-  const all = await flood(lab, ends, way, { bytes: FRAME_BYTES });
-  let best = all.delivered;
-  for (const share of SLOWER) {
-    const rate = all.delivered * share * 1e6;
-    best = Math.max(best, (await flood(lab, ends, way, { bytes: FRAME_BYTES, rate })).delivered);
-  }
+  let peak = 0;
+  for (const rate of RATES)
+    peak = Math.max(peak, (await paced(lab, ends, way, FRAME_BYTES, rate, TRIAL_S)).delivered);
+  const beyond = await paced(lab, ends, way, FRAME_BYTES, 2 * peak, SECONDS);
   return {
-    what: `taps: offered ${(all.offered / best).toFixed(1)} times the peak, beside the peak itself`,
+    what: `taps: ${(beyond.offered / peak).toFixed(1)} times the peak offered, beside the peak`,
     unit: 'M frames/s',
-    switch: all.delivered,
-    bridge: best,
+    switch: beyond.delivered / 1e6,
+    bridge: peak / 1e6,
   };
 }

@@ -1,12 +1,16 @@
 /** What the end-to-end benchmarks send: TCP by iperf3, frames by trafgen, echoes by ping. */
-import type { ChildProcess } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { ended, type Lab, lineFrom } from '../src/lab.ts';
+import { projectRoot } from '../src/port/native.ts';
 import type { Ends, Way } from './stage.ts';
 
 const SECONDS = 4;
 /** trafgen compiles its packets first. */
 const WARM_UP_MS = 1_500;
+const SETTLE_MS = 100;
 
 /** Gbit/s of TCP from one namespace to an address in another. */
 export async function tcp(
@@ -28,22 +32,28 @@ export async function iperfServer(lab: Lab, netns: string): Promise<ChildProcess
   return server;
 }
 
-export interface Flood {
-  readonly bytes: number;
-  /** Frames a second; without it as fast as trafgen can. */
-  readonly rate?: number;
-}
-
-/** M frames/s that red sends and that blue's interface receives in the steady state. */
+/** As many frames as trafgen can send: M frames/s that red offers and that blue's interface receives in the steady state. */
 export async function flood(
   lab: Lab,
   ends: Ends,
   way: Way,
-  { bytes, rate }: Flood,
+  bytes: number,
 ): Promise<{ offered: number; delivered: number }> {
   const { red, blue } = ends;
-  const pace = rate === undefined ? '' : `-b ${Math.round(rate)}pps`;
-  const sender = await trafgen(lab, ends, way, bytes, pace);
+  const [source, destination] = [await macOf(lab, red, way.red), await macOf(lab, blue, way.blue)];
+  await lab.ping(red, way.target, 1); // both stations are known before the flood
+  const octets = (mac: string): string =>
+    mac
+      .split(':')
+      .map(octet => `0x${octet}`)
+      .join(', ');
+  const config = `{ ${octets(destination)}, ${octets(source)}, 0x88, 0xb5, fill(0x00, ${bytes - 14}) }`;
+  // By the queueing discipline (-q), as a guest's frames go. trafgen leaves its workers behind when it is killed: in a process
+  // namespace they end with it.
+  const alone = ['unshare', '--pid', '--fork', '--kill-child', 'sh', '-c'];
+  const sender = lab.spawn(red, ...alone, `echo '${config}' | exec trafgen -c - -o ${way.red} -P 1 -q`);
+  sender.stdout?.resume();
+  sender.stderr?.resume();
   await pause(WARM_UP_MS);
   const seen = async (): Promise<[number, number]> => [
     await counted(lab, red, way.red, 'tx_packets', 'tx_dropped'),
@@ -57,53 +67,57 @@ export async function flood(
   return { offered: perS(after[0] - before[0]), delivered: perS(after[1] - before[1]) };
 }
 
-/** Sends so many frames at so many a second, and resolves with the seconds that took. */
-export async function sendExactly(
-  lab: Lab,
-  ends: Ends,
-  way: Way,
-  bytes: number,
-  count: number,
-  rate: number,
-): Promise<number> {
-  const sender = await trafgen(lab, ends, way, bytes, `-n ${count} -b ${rate}pps`, false);
-  let said = '';
-  for (const stream of [sender.stdout, sender.stderr])
-    stream?.on('data', (chunk: Buffer) => {
-      said += chunk.toString();
-    });
-  const code = await new Promise<number | null>(resolve => sender.once('exit', resolve));
-  const took = /(\d+) sec, (\d+) usec/.exec(said);
-  if (code !== 0 || took === null)
-    throw new Error(`trafgen ended with ${code}: ${said.trim().split('\n').at(-1)}`);
-  return Number(took[1]) + Number(took[2]) / 1e6;
+export interface Paced {
+  /** Frames a second: what the interface was given, what it took, and what blue's interface received. */
+  readonly offered: number;
+  readonly taken: number;
+  readonly delivered: number;
+  /** Was every frame that was offered received? */
+  readonly whole: boolean;
 }
 
-async function trafgen(
+/** Sends at an even pace from red to blue for a while (send.c), and counts at both ends. `rate`: frames a second. */
+export async function paced(
   lab: Lab,
   { red, blue }: Ends,
   way: Way,
   bytes: number,
-  options: string,
-  quiet = true,
-): Promise<ChildProcess> {
-  const [source, destination] = [await macOf(lab, red, way.red), await macOf(lab, blue, way.blue)];
-  await lab.ping(red, way.target, 1); // both stations are known before the flood
-  const octets = (mac: string): string =>
-    mac
-      .split(':')
-      .map(octet => `0x${octet}`)
-      .join(', ');
-  const config = `{ ${octets(destination)}, ${octets(source)}, 0x88, 0xb5, fill(0x00, ${bytes - 14}) }`;
-  // trafgen leaves its workers behind when it is killed: in a process namespace they end with it.
-  const alone = ['unshare', '--pid', '--fork', '--kill-child', 'sh', '-c'];
-  const command = `echo '${config}' | exec trafgen -c - -o ${way.red} -P 1 ${options}${quiet ? ' -q' : ''}`;
-  const sender = lab.spawn(red, ...alone, command);
-  if (quiet) {
-    sender.stdout?.resume();
-    sender.stderr?.resume();
-  }
-  return sender;
+  rate: number,
+  seconds: number,
+): Promise<Paced> {
+  const macs = [await macOf(lab, blue, way.blue), await macOf(lab, red, way.red)];
+  const words = macs.map(mac => mac.replaceAll(':', ''));
+  await lab.ping(red, way.target, 1); // both stations are known before
+  await pause(SETTLE_MS);
+  const seen = (): Promise<number> => counted(lab, blue, way.blue, 'rx_packets');
+  const before = await seen();
+  const said = await lab.inside(
+    red,
+    compiled(lab, 'send'),
+    way.red,
+    ...words,
+    String(bytes),
+    String(rate),
+    String(seconds),
+  );
+  await pause(SETTLE_MS);
+  const received = (await seen()) - before;
+  const [offered, refused, ns] = said.trim().split(' ').map(Number) as [number, number, number];
+  const perS = (frames: number): number => (frames * 1e9) / ns;
+  return {
+    offered: perS(offered),
+    taken: perS(offered - refused),
+    delivered: perS(received),
+    whole: received >= offered,
+  };
+}
+
+/** A small program of bench/peers, compiled for this run. */
+export function compiled(lab: Lab, name: string): string {
+  const program = join(lab.folder, name);
+  if (!existsSync(program))
+    execFileSync('cc', ['-O2', '-o', program, join(projectRoot(), `bench/peers/${name}.c`)]);
+  return program;
 }
 
 const macOf = async (lab: Lab, netns: string, name: string): Promise<string> =>

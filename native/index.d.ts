@@ -33,6 +33,8 @@ export function interfaceName(ifindex: number, netns: number): string;
 /** Sets IFF_UP in a namespace (fd, -1: here). */
 export function setUp(name: string, netns: number): void;
 export function setMtu(name: string, mtu: number, netns: number): void;
+/** Frames that wait in an interface to be sent (txqueuelen): those that a tap's device end has not read yet. */
+export function setQueue(name: string, frames: number, netns: number): void;
 
 /**
  * Hot. Reads up to `max` frames from a tap or tun (read) or a packet socket (recvmmsg) to the slab from `start` on, each behind

@@ -64,7 +64,7 @@ async function switches(lab: Lab): Promise<Row[]> {
       `${FRAME_BYTES} B frames, trafgen`,
       'M frames/s',
       ways,
-      async way => (await flood(lab, ends, way, { bytes: FRAME_BYTES })).delivered,
+      async way => (await flood(lab, ends, way, FRAME_BYTES)).delivered,
     ),
   ];
 }

@@ -1,9 +1,8 @@
 /** Other switches between red and blue: how each is started, as its manual says, with what makes it fast. */
-import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { type Lab, lineFrom, until } from '../../src/lab.ts';
-import { projectRoot } from '../../src/port/native.ts';
 import { address, cables, type Ends, type Way } from '../stage.ts';
+import { compiled } from '../traffic.ts';
 
 /** Two taps that a program has made on the host go to the ends. */
 async function handOut(
@@ -21,9 +20,7 @@ async function handOut(
 }
 
 export async function loopWay(lab: Lab, ends: Ends): Promise<Way> {
-  const program = join(lab.folder, 'loop');
-  execFileSync('cc', ['-O2', '-o', program, join(projectRoot(), 'bench/peers/loop.c')]);
-  await lineFrom(lab.spawn(ends.host, program, 'loop0', 'loop1'), /ready/, 3_000);
+  await lineFrom(lab.spawn(ends.host, compiled(lab, 'loop'), 'loop0', 'loop1'), /ready/, 3_000);
   await handOut(lab, ends, ['loop0', 'loop1']);
   return address(lab, ends, { name: 'read and write', red: 'loop0', blue: 'loop1', target: '10.77.1.11' });
 }

@@ -13,6 +13,7 @@ NAPI_MODULE_INIT() {
       EXPORT("interfaceName", interfaceName),
       EXPORT("setUp", setUp),
       EXPORT("setMtu", setMtu),
+      EXPORT("setQueue", setQueue),
       EXPORT("readFrames", readFrames),
       EXPORT("receivePackets", receivePackets),
       EXPORT("writeFrames", writeFrames),

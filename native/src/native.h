@@ -73,6 +73,7 @@ napi_value interfaceIndex(napi_env env, napi_callback_info info);
 napi_value interfaceName(napi_env env, napi_callback_info info);
 napi_value setUp(napi_env env, napi_callback_info info);
 napi_value setMtu(napi_env env, napi_callback_info info);
+napi_value setQueue(napi_env env, napi_callback_info info);
 
 napi_value openTun(napi_env env, napi_callback_info info);
 napi_value deviceNetns(napi_env env, napi_callback_info info);

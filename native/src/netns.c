@@ -80,6 +80,7 @@ static void raise_up(struct ifreq *request, int32_t value) {
 }
 
 static void change_mtu(struct ifreq *request, int32_t value) { request->ifr_mtu = value; }
+static void change_queue(struct ifreq *request, int32_t value) { request->ifr_qlen = value; }
 
 napi_value interfaceIndex(napi_env env, napi_callback_info info) {
   napi_value v[2];
@@ -123,14 +124,24 @@ napi_value setUp(napi_env env, napi_callback_info info) {
   return undefined(env);
 }
 
-napi_value setMtu(napi_env env, napi_callback_info info) {
+/* Sets one number of an interface: arguments name, value, netns. */
+static napi_value set_number(napi_env env, napi_callback_info info, request_t r, const char *what, int32_t min, int32_t max) {
   napi_value v[3];
-  request_t r = {.set = SIOCSIFMTU, .set_name = "SIOCSIFMTU", .change = change_mtu};
   int32_t netns;
   if (!arguments(env, info, 3, v) || !arg_text(env, v[0], "name", r.request.ifr_name, IFNAMSIZ) ||
-      !arg_int(env, v[1], "mtu", 68, 65535, &r.value) || !arg_netns(env, v[2], &netns))
+      !arg_int(env, v[1], what, min, max, &r.value) || !arg_netns(env, v[2], &netns))
     return NULL;
   const outcome_t outcome = in_netns(netns, ask, &r);
   if (outcome.error != 0) return throw_errno(env, outcome.error, outcome.syscall, r.request.ifr_name);
   return undefined(env);
+}
+
+napi_value setMtu(napi_env env, napi_callback_info info) {
+  const request_t r = {.set = SIOCSIFMTU, .set_name = "SIOCSIFMTU", .change = change_mtu};
+  return set_number(env, info, r, "mtu", 68, 65535);
+}
+
+napi_value setQueue(napi_env env, napi_callback_info info) {
+  const request_t r = {.set = SIOCSIFTXQLEN, .set_name = "SIOCSIFTXQLEN", .change = change_queue};
+  return set_number(env, info, r, "frames", 1, 1 << 20);
 }

@@ -18,7 +18,7 @@ import type { Config } from '../config.ts';
 import type { PortSpec } from '../dataplane/messages.ts';
 import { OperatorError } from '../errors.ts';
 import type { Native } from '../port/native.ts';
-import type { Change, TapChange } from './changes.ts';
+import { type Change, TAP_QUEUE, type TapChange } from './changes.ts';
 import type { Journal } from './journal.ts';
 import {
   aliasRequest,
@@ -220,6 +220,7 @@ export class TapFollower {
     try {
       this.#native.netlinkSend(this.#netlink, aliasRequest(opened.ifindex, tap.alias));
       this.#native.setMtu(name, this.#config.mtu, -1);
+      this.#native.setQueue(name, TAP_QUEUE, -1);
       // Last: until then a kill takes it along, from now on undo finds it by its alias.
       this.#native.setPersist(opened.fd, true);
     } finally {

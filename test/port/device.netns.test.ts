@@ -222,13 +222,14 @@ test('a hostile virtio-net header is refused, and the frames around it pass', ()
   sh('ip link del vh');
 });
 
-test('setUp and setMtu reach into a namespace', () => {
+test('setUp, setMtu and setQueue reach into a namespace', () => {
   sh('ip -n red link add dm type veth peer name dn');
   inNamespace('red', fd => {
     native.setUp('dm', fd);
     native.setMtu('dm', 1400, fd);
+    native.setQueue('dm', 77, fd);
   });
-  assert.match(sh('ip -n red -o link show dm'), /UP.* mtu 1400 /);
+  assert.match(sh('ip -n red -o link show dm'), /UP.* mtu 1400 .* qlen 77/);
   sh('ip -n red link del dm');
 });
 
