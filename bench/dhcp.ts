@@ -1,18 +1,26 @@
 /**
  * The DHCP server through a tap, driven by perfdhcp: the most leases a second with every message answered, and the delays at
- * half of that. And what a busy control plane does to frames that have nothing to do with it: ping-pong between two other
- * taps, beside the same over a kernel bridge, which shares the two cores with the load as well.
+ * half of that. And what a busy control plane does to frames that have nothing to do with it.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import { ended, Lab } from '../src/lab.ts';
 import type { Figure } from './history.ts';
-import { bridgeWay, makeEnds, middle, switchWay, type Way } from './stage.ts';
+import { makeEnds, middle, switchWay } from './stage.ts';
 import { percentile, roundTrips } from './traffic.ts';
 
-const GATEWAY = '172.20.0.1';
 const SUBNET = '172.20.0.0/16';
-/** perfdhcp plays a relay, whose own address the answers go to. */
-const RELAY = '172.20.255.250/16';
+
+/** A switch's DHCP server as the namespace with perfdhcp sees it, which plays a relay: the answers go to its own address. */
+interface Server {
+  readonly name: string;
+  readonly tap: string;
+  readonly gateway: string;
+  readonly relay: string;
+}
+
+const HERE: Server = { name: 'vsw0', tap: 'tap2', gateway: '172.20.0.1', relay: '172.20.255.250/16' };
+const ELSEWHERE: Server = { name: 'vsw4', tap: 'tap3', gateway: '172.21.0.1', relay: '172.21.255.250/16' };
+
 const SECONDS = 3;
 const LOWEST = 1_000;
 const HIGHEST = 64_000;
@@ -22,7 +30,7 @@ const WAIT_S = 1;
 const TRANSACTIONS = 10_000;
 const BUSY_RATE = 2_000;
 const ECHOES = 3_000;
-const ROUNDS = 3;
+const ROUNDS = 5;
 const API_MS = 20;
 
 interface Exchange {
@@ -34,9 +42,9 @@ interface Exchange {
 }
 
 /** Of at most 20,000 clients: the server keeps no more than 65,536 records, whoever asks. */
-const perfdhcp = (rate: number, count: number): string[] => {
+const perfdhcp = (rate: number, count: number, { tap, gateway }: Server = HERE): string[] => {
   const load = ['-r', String(rate), '-n', String(count), '-R', '20000', '-u'];
-  return ['perfdhcp', '-4', ...load, '-W', String(WAIT_S * 1e6), '-l', 'tap2', GATEWAY];
+  return ['perfdhcp', '-4', ...load, '-W', String(WAIT_S * 1e6), '-l', tap, gateway];
 };
 
 export async function dhcpBench(): Promise<Figure[]> {
@@ -46,8 +54,8 @@ export async function dhcpBench(): Promise<Figure[]> {
     const green = await lab.netns('green');
     const where = ['--name', 'vsw3', '--subnet', SUBNET, '--uplink', 'none'];
     await lab.startSwitch(ends.host, ...where, '--taps', `tap2@${green}`);
-    await lab.ip(green, 'addr', 'add', RELAY, 'dev', 'tap2');
-    await lab.ip(green, 'link', 'set', 'tap2', 'up');
+    await lab.ip(green, 'addr', 'add', HERE.relay, 'dev', HERE.tap);
+    await lab.ip(green, 'link', 'set', HERE.tap, 'up');
     const most = await highest(lab, green);
     const half = await exchange(lab, green, Math.round(most / 2));
     return [
@@ -93,48 +101,52 @@ async function highest(lab: Lab, netns: string): Promise<number> {
   return good;
 }
 
-/** Round trips between two taps while a third has DHCP for 10,000 clients and the API is asked fifty times a second. */
+/**
+ * Round trips between two taps: idle; while a third tap has DHCP for 10,000 clients from the same switch and the API is asked
+ * fifty times a second; and while another switch on the same cores serves all that. What the last two differ by is what a
+ * busy control plane does to the data plane; the rest is what anything does that wants a share of two cores.
+ */
 export async function busyBench(): Promise<Figure[]> {
   const lab = new Lab('busy');
   try {
     const ends = await makeEnds(lab);
     const green = await lab.netns('green');
-    const ours = await switchWay(lab, ends, {
-      subnet: SUBNET,
-      taps: [`tap2@${green}`],
-      target: '172.20.255.11',
-    });
-    const bridge = await bridgeWay(lab, ends);
-    await lab.ip(green, 'addr', 'add', RELAY, 'dev', 'tap2');
-    await lab.ip(green, 'link', 'set', 'tap2', 'up');
-    const p99 = async (way: Way): Promise<number> =>
-      percentile(await roundTrips(lab, ends.red, way.target, ECHOES, '-A'), 0.99);
-    const rounds = new Map<string, number[]>();
-    const take = (what: string, value: number): void =>
-      void rounds.set(what, [...(rounds.get(what) ?? []), value]);
-    for (let round = 0; round < ROUNDS; round++) {
-      for (const way of [ours, bridge]) {
-        take(`${way.name}, idle`, await p99(way));
-        take(`${way.name}, control plane busy`, await busy(lab, green, () => p99(way)));
-      }
+    const taps = [`tap2@${green}`];
+    const way = await switchWay(lab, ends, { subnet: SUBNET, taps, target: '172.20.255.11' });
+    const other = ['--name', ELSEWHERE.name, '--subnet', '172.21.0.0/16', '--uplink', 'none'];
+    await lab.startSwitch(ends.host, ...other, '--taps', `${ELSEWHERE.tap}@${green}`);
+    for (const { tap, relay } of [HERE, ELSEWHERE]) {
+      await lab.ip(green, 'addr', 'add', relay, 'dev', tap);
+      await lab.ip(green, 'link', 'set', tap, 'up');
     }
-    return [...rounds].map(([what, values]) => ({
+    const p99 = async (): Promise<number> =>
+      percentile(await roundTrips(lab, ends.red, way.target, ECHOES, '-A'), 0.99);
+    const rounds: number[][] = [];
+    for (let round = 0; round < ROUNDS; round++)
+      rounds.push([await p99(), await busy(lab, green, ELSEWHERE, p99), await busy(lab, green, HERE, p99)]);
+    const column = (index: number): number => middle(rounds.map(values => values[index] as number));
+    const figure = (what: string, value: number): Figure => ({
       what: `ping-pong p99, ${what}`,
       unit: 'µs',
-      value: middle(values),
-    }));
+      value,
+    });
+    return [
+      figure('idle', column(0)),
+      figure('the control plane of another switch busy', column(1)),
+      figure('its own control plane busy', column(2)),
+    ];
   } finally {
     await lab.strike();
   }
 }
 
-async function busy<T>(lab: Lab, green: string, act: () => Promise<T>): Promise<T> {
-  const load = lab.spawn(green, ...perfdhcp(BUSY_RATE, TRANSACTIONS));
+async function busy<T>(lab: Lab, green: string, server: Server, act: () => Promise<T>): Promise<T> {
+  const load = lab.spawn(green, ...perfdhcp(BUSY_RATE, TRANSACTIONS, server));
   load.stdout?.resume();
   let done = false;
   const asking = (async () => {
     while (!done) {
-      await lab.ask('ports');
+      await lab.ask('ports', server.name);
       await pause(API_MS);
     }
   })();

@@ -1,6 +1,6 @@
 /**
- * What was measured when, a JSON line a benchmark in bench/history.jsonl: date, commit, CPU, Node, figures. It belongs to the
- * machine that measured and is not part of the repository.
+ * What was measured when, a JSON line a benchmark in bench/history.jsonl: date, commit, CPU, Node, figures. The file is kept
+ * in the repository, so that a change can be held against what was measured before it.
  */
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, existsSync, readFileSync } from 'node:fs';

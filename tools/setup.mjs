@@ -2,7 +2,7 @@
  * What a bare clone lacks, made once: packages, the native addon, the compiled program, the system's tools. Each step is
  * skipped when a hash of what goes into it has not changed. Node's own modules only, as nothing else is there yet.
  *
- *   node tools/setup.mjs [run] [test] [vm]
+ *   node tools/setup.mjs [run] [test] [peers] [vm]
  *
  * Says what it does on standard error; standard output belongs to the program that is started afterwards.
  */
@@ -41,6 +41,14 @@ const TOOLS = {
     ethtool: 'ethtool',
     ps: 'procps',
   },
+  peers: {
+    vde_switch: 'vde2',
+    'ovs-vswitchd': 'openvswitch-switch',
+    slirp4netns: 'slirp4netns',
+    pasta: 'passt',
+    perfdhcp: 'kea-admin',
+    cc: 'gcc',
+  },
   vm: {
     'qemu-system-x86_64': 'qemu-system-x86',
     cpio: 'cpio',
@@ -53,7 +61,7 @@ const GUEST_PACKAGES = ['linux-image-cloud-amd64', 'busybox-static'];
 
 const say = line => process.stderr.write(`set-up: ${line}\n`);
 
-/** Makes everything that `kinds` (of 'run', 'test', 'vm') need. Throws an Error with one sentence when it can't. */
+/** Makes everything that `kinds` (of 'run', 'test', 'peers', 'vm') need. Throws an Error with one sentence when it can't. */
 export function setup(kinds) {
   installPackages();
   buildNative();

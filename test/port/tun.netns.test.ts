@@ -1,9 +1,12 @@
 /** The uplink's tun: the host's own ping, answered from the switch's side. And rtnetlink, as links come and go. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { Batch } from '../../src/dataplane/batch.ts';
+import { Batch, BURST } from '../../src/dataplane/batch.ts';
 import { loadNative } from '../../src/port/native.ts';
 import { TunPort } from '../../src/port/tun.ts';
+import type { Ip4 } from '../../src/wire/address.ts';
+import * as ip4 from '../../src/wire/ipv4.ts';
+import { slopeOf } from '../slope.ts';
 import { enterNamespace, sh, start } from './namespace.ts';
 
 enterNamespace(import.meta.url);
@@ -92,6 +95,34 @@ test('netlink: a new link is told, and watch calls on this thread', async () => 
   sh('ip link del dm0');
   assert.throws(() => native.netlinkReceive(fd, new Uint8Array(16)), /EMSGSIZE/);
   native.close(fd);
+});
+
+test('tun: receive and transmit allocate nothing per frame', () => {
+  const open = (name: string, address: string): TunPort => {
+    const { fd } = native.openTun({ name, mode: 'tun', netns: -1, mustExist: false, ifindex: 0 });
+    sh(`ip addr add ${address} dev ${name} && ip link set ${name} up`);
+    return new TunPort(name, fd, 1500, { gatewayMac, uplinkMac });
+  };
+  const [near, far] = [open('vsw7', '10.8.0.1/24'), open('vsw8', '10.9.0.1/24')];
+  sh('sysctl -qw net.ipv4.ip_forward=1'); // of this namespace: from one tun to the other
+  const batch = new Batch();
+  const rows = Int32Array.from({ length: BURST }, (_, row) => row);
+  let received = 0;
+  const round = (): void => {
+    batch.reset(0);
+    for (let i = 0; i < BURST; i++) {
+      const at = batch.offset[batch.append(60, 1)]!;
+      ip4.emit(batch.mem, at + 14, 46, i, 64, ip4.UDP, 0x0a080005 as Ip4, 0x0a090009 as Ip4);
+    }
+    near.transmit(batch, rows, BURST);
+    batch.reset(0);
+    received += far.receive(batch, 1);
+  };
+  const slope = slopeOf({ rounds: 100, warmUp: 2_000, framesARound: BURST }, round);
+  assert.ok(slope < 1, `${slope.toFixed(2)} bytes a frame`);
+  assert.ok(received > 5_000 * BURST, `${received} frames were received`);
+  native.close(near.fd);
+  native.close(far.fd);
 });
 
 test.run();
