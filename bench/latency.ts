@@ -8,10 +8,10 @@ import { ended, Lab } from '../src/lab.ts';
 import { bridgeWay, type Ends, makeEnds, medians, type Pair, switchWay, type Way } from './stage.ts';
 import { iperfServer, percentile, roundTrips } from './traffic.ts';
 
-const ECHOES = 3_000;
-const ROUNDS = 3;
+const ECHOES = 2_000;
+const ROUNDS = 5;
 const LOAD = '5G';
-const LOAD_S = 8;
+const LOAD_S = 5;
 
 const PING_PONG = ['-A'];
 const SPACED = ['-i', '0.002'];

@@ -15,12 +15,14 @@ import {
 } from './stage.ts';
 import { flood, paced, tcp } from './traffic.ts';
 
-const ROUNDS = 3;
+const ROUNDS = 5;
 const FRAME_BYTES = 60;
 /** Frames a second among which the peak is looked for. */
 const RATES = Array.from({ length: 10 }, (_, i) => 150_000 + i * 75_000);
 const TRIAL_S = 1;
-const SECONDS = 4;
+/** More than any sender has: as fast as it can. */
+const UNREACHED = 10_000_000;
+const SECONDS = 3;
 
 export async function tapBench(): Promise<Pair[]> {
   const lab = new Lab('bench');
@@ -42,17 +44,26 @@ export async function tapBench(): Promise<Pair[]> {
 async function measure(lab: Lab, ends: Ends, ours: Way, packet: Way, bridge: Way): Promise<Pair[]> {
   const bits = (way: Way): Promise<number> => tcp(lab, ends.red, ends.blue, way.target);
   const frames = async (way: Way): Promise<number> => (await flood(lab, ends, way, FRAME_BYTES)).delivered;
+  const singles = async (way: Way): Promise<number> =>
+    (await paced(lab, ends, way, FRAME_BYTES, UNREACHED, SECONDS)).delivered / 1e6;
   const [ourBits, packetBits, bridgeBits] = [await bits(ours), await bits(packet), await bits(bridge)];
   const [ourFrames, packetFrames, bridgeFrames] = [
     await frames(ours),
     await frames(packet),
     await frames(bridge),
   ];
+  const [ourSingles, bridgeSingles] = [await singles(ours), await singles(bridge)];
   const gbit = 'Gbit/s';
   const rate = 'M frames/s';
   return [
     { what: 'taps: TCP, iperf3', unit: gbit, switch: ourBits, bridge: bridgeBits },
     { what: `taps: ${FRAME_BYTES} B frames, trafgen`, unit: rate, switch: ourFrames, bridge: bridgeFrames },
+    {
+      what: `taps: ${FRAME_BYTES} B frames, one send(2) each`,
+      unit: rate,
+      switch: ourSingles,
+      bridge: bridgeSingles,
+    },
     { what: 'interface ends: TCP, iperf3', unit: gbit, switch: packetBits, bridge: bridgeBits },
     {
       what: `interface ends: ${FRAME_BYTES} B frames, trafgen`,

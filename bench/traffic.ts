@@ -7,7 +7,7 @@ import { ended, type Lab, lineFrom } from '../src/lab.ts';
 import { projectRoot } from '../src/port/native.ts';
 import type { Ends, Way } from './stage.ts';
 
-const SECONDS = 4;
+const SECONDS = 3;
 /** trafgen compiles its packets first. */
 const WARM_UP_MS = 1_500;
 const SETTLE_MS = 100;

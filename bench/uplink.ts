@@ -7,7 +7,7 @@ import { kernelGuest, makeOutside, ourGuest, SERVER } from './peers/gateways.ts'
 import { medians, type Pair } from './stage.ts';
 import { tcp } from './traffic.ts';
 
-const ROUNDS = 3;
+const ROUNDS = 5;
 
 export async function uplinkBench(): Promise<Pair[]> {
   const lab = new Lab('up');

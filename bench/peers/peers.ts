@@ -24,7 +24,7 @@ export interface Row {
   readonly by: Readonly<Record<string, number>>;
 }
 
-const ROUNDS = 3;
+const ROUNDS = 5;
 const FRAME_BYTES = 60;
 
 const SWITCHES: readonly ((lab: Lab, ends: Ends) => Promise<Way>)[] = [
