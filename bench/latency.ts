@@ -8,7 +8,7 @@ import { ended, Lab } from '../src/lab.ts';
 import { bridgeWay, type Ends, makeEnds, medians, type Pair, switchWay, type Way } from './stage.ts';
 import { iperfServer, percentile, roundTrips } from './traffic.ts';
 
-const ECHOES = 2_000;
+const ECHOES = 2_100;
 const ROUNDS = 5;
 const LOAD = '5G';
 const LOAD_S = 5;
