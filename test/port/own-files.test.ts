@@ -1,5 +1,5 @@
 /** The data plane's thread has files of its own: what is closed here is closed, what it needs it fetches. */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readlinkSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { test } from 'uvu';
@@ -38,6 +38,7 @@ test('own files: paths and sockets are not copied, an eventfd is fetched', async
   const path = join(projectRoot(), 'package.json');
   const file = openSync(path, 'r');
   const netlink = native.netlinkOpen(0);
+  const socket = readlinkSync(`/proc/self/fd/${netlink}`); // standard output may be another, which stays
   const event = native.eventCreate();
   const worker = new Worker(CODE, { eval: true, workerData: { addon: ADDON, event } });
   const ended = new Promise(resolve => worker.once('exit', resolve));
@@ -46,10 +47,9 @@ test('own files: paths and sockets are not copied, an eventfd is fetched', async
     worker.once('error', reject);
   });
   await ended;
-  const socket = (link: string): boolean => link.startsWith('socket:');
-  assert.ok(told.before.includes(path) && told.before.some(socket));
+  assert.ok(told.before.includes(path) && told.before.includes(socket));
   assert.is(told.own, true);
-  assert.not(told.after.includes(path) || told.after.some(socket), told.after.join(' '));
+  assert.not(told.after.includes(path) || told.after.includes(socket), told.after.join(' '));
   assert.is(told.event, 'anon_inode:[eventfd]');
   const count = new BigUint64Array(1);
   readSync(event, count); // the worker's close has not closed it here
