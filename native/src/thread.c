@@ -34,9 +34,11 @@ static int fetch(int fd) {
   return own;
 }
 
+#define OWN_TABLE "/proc/thread-self/fd"
+
 /* What is copied with the table would live on here when its owner closes it. Node's own eventfds and epolls stay. */
 static bool drop_copies(void) {
-  DIR *folder = opendir("/proc/thread-self/fd");
+  DIR *folder = opendir(OWN_TABLE);
   if (folder == NULL) return false;
   for (const struct dirent *entry; (entry = readdir(folder)) != NULL;) {
     char target[64];
@@ -53,13 +55,13 @@ static bool drop_copies(void) {
 napi_value ownFiles(napi_env env, napi_callback_info info) {
   (void)info;
   napi_value result;
-  /* Where the kernel or a filter does not let a thread fetch files afterwards, it goes on sharing. */
+  /* Where no file can be fetched afterwards, or the table's copies not be seen, the thread goes on sharing. */
   const int probe = fetch(STDERR_FILENO);
   bool own = false;
   if (probe >= 0) {
     close(probe);
-    own = unshare(CLONE_FILES) == 0;
-    if (own && !drop_copies()) return throw_errno(env, errno, "opendir", "/proc/thread-self/fd");
+    own = access(OWN_TABLE, R_OK) == 0 && unshare(CLONE_FILES) == 0;
+    if (own && !drop_copies()) return throw_errno(env, errno, "opendir", OWN_TABLE);
   }
   napi_get_boolean(env, own, &result);
   return result;

@@ -28,6 +28,9 @@ export const SLOT = 65_728;
 /** Bytes of a slot for a frame that the switch makes; its frame may have RESERVED_SLOT - HEADROOM bytes. */
 export const RESERVED_SLOT = 2_112;
 
+/** Of a key (see the columns): the address's first two octets, without the VLAN. */
+export const KEY_OCTETS = 0xffff;
+
 /** `egress` of a row: a port's index, or one of these. */
 export const UNDECIDED = -1; // the FDB decides, by the columns that parse has filled in
 export const FLOOD = -2;

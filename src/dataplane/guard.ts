@@ -4,11 +4,11 @@
  */
 import type { Mac } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
-import { type Batch, DROPPED, type Stage } from './batch.ts';
+import { type Batch, DROPPED, KEY_OCTETS, type Stage } from './batch.ts';
 
 const RESERVED_HI = 0x0180;
 const RESERVED_LO = 0xc200_0000 | 0; // 01-80-C2-00-00-00 … 0F
-const OCTETS = 0xffff; // of a key: the address without its VLAN
+const OCTETS = KEY_OCTETS; // an import that each row needs
 
 /** `gatewayMac`: the switch's own address, undefined where it has no gateway: then no port can take its place. */
 export const guard = (batch: Batch, gatewayMac: Mac | undefined): Stage => {

@@ -17,6 +17,7 @@ import {
   CONSUMED,
   FLOOD,
   GATEWAY_PORT,
+  KEY_OCTETS,
   LOOK_UP,
   type Stage,
   UNDECIDED,
@@ -40,10 +41,10 @@ import { Neighbours } from './neighbours.ts';
 
 const DHCP_SERVER_PORT = 67;
 const ALL_ONES = -1 as Ip4;
-const OCTETS = 0xffff; // of a key: the address without its VLAN
 
 // Imports that each row needs.
 const OPEN = UNDECIDED;
+const OCTETS = KEY_OCTETS;
 const { isGroup } = ethernet;
 
 export interface GatewayOptions {

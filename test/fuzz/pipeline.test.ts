@@ -28,6 +28,7 @@ import {
   VNET_SIZE,
 } from '../../src/wire/vnet.ts';
 import { memorySwitch } from '../gateway/harness.ts';
+import { type Random, random } from '../random.ts';
 
 const FRAMES = 1_000_000;
 const SEED = 20_261_123;
@@ -36,18 +37,6 @@ const LONGER = 64; // bytes that a mutation may add
 const GUARD = 0xa5;
 const BEHIND = 32; // guard bytes after a frame
 const KINDS = [GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4];
-type Random = (below: number) => number;
-
-/** A small generator with a seed, so that a failure can be had again. */
-function random(seed: number): Random {
-  let x = seed | 1;
-  return below => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return (x >>> 0) % below;
-  };
-}
 
 /** What all golden cases send in, as it is and with VLAN tags. */
 function corpus(): Input[] {

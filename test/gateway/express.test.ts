@@ -10,6 +10,7 @@ import { down, up, WORLD } from '../../fixtures/nat.ts';
 import { arpFrame, echoPacket, type Header, ip, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
 import type { MemoryPort } from '../../src/port/memory.ts';
 import type { Ip4 } from '../../src/wire/address.ts';
+import { type Random, random } from '../random.ts';
 import { hex, memorySwitch, type Switch } from './harness.ts';
 
 const ROUNDS = 6_000;
@@ -17,18 +18,6 @@ const BURST = 20;
 const PORTS = [53, 80, 4000, 4001];
 const FLAGS = [0x02, 0x12, 0x10, 0x10, 0x10, 0x18, 0x11, 0x04, 0x14];
 const REMOTES = [WORLD, ip('203.0.113.8'), B, GATEWAY, NAT, ip('224.0.0.1')];
-
-type Random = (below: number) => number;
-
-function random(seed: number): Random {
-  let x = seed | 1;
-  return below => {
-    x ^= x << 13;
-    x ^= x >>> 17;
-    x ^= x << 5;
-    return (x >>> 0) % below;
-  };
-}
 
 const pick = <T>(from: readonly T[], next: Random): T => from[next(from.length)] as T;
 
