@@ -5,7 +5,8 @@
 import { readFileSync } from 'node:fs';
 import { parse as parseToml } from 'smol-toml';
 import { OperatorError } from './errors.ts';
-import { type AddressRange, type SettingName, Settings } from './options.ts';
+import { type SettingName, Settings } from './options.ts';
+import type { AddressRange } from './settings/network.ts';
 import { formatIp4, type Ip4 } from './wire/address.ts';
 
 export interface Subnet {
@@ -38,6 +39,15 @@ export interface DhcpConfig {
   readonly domain: string;
 }
 
+/** A port of the host that is passed on to a guest's. */
+export interface Forward {
+  readonly protocol: 'tcp' | 'udp';
+  readonly port: number;
+  /** A guest's address; or its name, as its lease has it. */
+  readonly guest: Ip4 | string;
+  readonly guestPort: number;
+}
+
 export type NatFiltering = 'endpoint' | 'address' | 'address-port';
 
 export interface Config {
@@ -52,6 +62,7 @@ export interface Config {
   readonly natAddress: Ip4;
   readonly natFiltering: NatFiltering;
   readonly maxFlows: number;
+  readonly forwards: readonly Forward[];
   readonly firewall: 'auto' | 'nft' | 'none';
   readonly stateDir: string;
   readonly runDir: string;
@@ -117,6 +128,7 @@ function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig
     natAddress,
     natFiltering: given.value('nat-filtering') ?? 'address',
     maxFlows: given.value('max-flows') ?? 65_536,
+    forwards: forwardsOf(given, subnet, natAddress),
     firewall: given.value('firewall') ?? 'auto',
   });
 }
@@ -128,6 +140,26 @@ function natAddressOf(given: GivenSettings, subnet: Subnet): Ip4 {
   if (role !== undefined)
     given.refuse('nat-address', `is the ${role} of ${subnet.text}; expected an address that nobody else has`);
   return asked;
+}
+
+function forwardsOf(given: GivenSettings, subnet: Subnet, natAddress: Ip4): readonly Forward[] {
+  const forwards = given.value('forward') ?? [];
+  if (forwards.length > 0 && given.value('uplink') === 'none')
+    given.refuse('forward', 'is given beside uplink none; expected one of the two');
+  for (const { guest } of forwards) {
+    if (typeof guest === 'string') continue;
+    const fault = guestFault(guest, subnet, natAddress);
+    if (fault !== undefined)
+      given.refuse('forward', `${fault}; expected a guest's address in ${subnet.text}`);
+  }
+  return forwards;
+}
+
+/** Why an address can't be a guest's; undefined when it can. */
+export function guestFault(ip: Ip4, subnet: Subnet, natAddress: Ip4): string | undefined {
+  if ((ip & subnet.mask) !== subnet.network) return `names ${formatIp4(ip)}, which is outside ${subnet.text}`;
+  const role = ip === natAddress ? 'NAT address' : roleOf(ip, subnet);
+  return role === undefined ? undefined : `names ${formatIp4(ip)}, which is the ${role}`;
 }
 
 function dhcpOf(given: GivenSettings, subnet: Subnet, natAddress: Ip4): DhcpConfig | undefined {
@@ -184,7 +216,14 @@ function roleOf(ip: Ip4, subnet: Subnet): string | undefined {
 }
 
 function freeze(config: Config): Config {
-  for (const value of [config.subnet, config.taps, ...config.taps, config.dhcp, config.dhcp?.dns])
+  for (const value of [
+    config.subnet,
+    config.taps,
+    ...config.taps,
+    config.dhcp,
+    config.dhcp?.dns,
+    config.forwards,
+  ])
     Object.freeze(value);
   return Object.freeze(config);
 }

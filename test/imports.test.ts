@@ -18,6 +18,7 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   dataplane: ['wire', 'port', 'gateway/gateway.ts', 'gateway/flowmemory.ts'],
   gateway: ['wire', 'dataplane/batch.ts'],
   service: ['wire'],
+  settings: ['wire'],
   host: ['wire', 'port/native.ts', 'errors.ts'],
   control: ['errors.ts'],
 };

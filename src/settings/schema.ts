@@ -1,0 +1,44 @@
+/**
+ * How a setting's text becomes the value that the program uses. What a schema refuses, it refuses with the end of a sentence
+ * that begins with the option and the value: 'expected …'.
+ */
+import { z } from 'zod';
+
+/** Why a text is refused. */
+export class Refusal {
+  readonly why: string;
+  constructor(why: string) {
+    this.why = why;
+  }
+}
+
+/** A schema of one text that `parse` makes a value of. */
+export const text = <T>(expected: string, parse: (value: string) => T | Refusal) =>
+  z.string({ error: expected }).transform((value, context): T => {
+    const parsed = parse(value);
+    if (!(parsed instanceof Refusal)) return parsed;
+    context.addIssue(parsed.why);
+    return z.NEVER;
+  });
+
+/** A schema of several, as one text with commas or as a list in the file. */
+export const list = <T>(expected: string, parse: (items: readonly string[]) => readonly T[] | Refusal) =>
+  z
+    .union([z.string(), z.array(z.string())], { error: expected })
+    .transform((value, context): readonly T[] => {
+      const parsed = parse(typeof value === 'string' ? value.split(',') : value);
+      if (!(parsed instanceof Refusal)) return parsed;
+      context.addIssue(parsed.why);
+      return z.NEVER;
+    });
+
+export function whole(low: number, high: number, unit: string) {
+  const error = `expected a whole number of ${unit} from ${low} to ${high}`;
+  const digits = z.string().regex(/^\d{1,10}$/);
+  return z
+    .union([z.number(), digits.transform(Number)], { error })
+    .pipe(z.int({ error }).min(low, { error }).max(high, { error }));
+}
+
+export const oneOf = <const T extends readonly [string, ...string[]]>(...values: T) =>
+  z.enum(values, { error: `expected ${values.slice(0, -1).join(', ')} or ${values.at(-1)}` });
