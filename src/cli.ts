@@ -158,10 +158,18 @@ const gathered = (option: Option): Option =>
 
 /** The program's options by the names that the settings have. */
 function optionsOf(program: Command): { given: Given; config?: string; dryRun: boolean; undo: boolean } {
-  const { config, dryRun = false, undo = false, dhcp, ...rest } = program.opts<Record<string, unknown>>();
+  const {
+    config,
+    dryRun = false,
+    undo = false,
+    dhcp,
+    nat,
+    ...rest
+  } = program.opts<Record<string, unknown>>();
   const given: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(rest)) given[dashed(name)] = value;
   if (dhcp === false) given['no-dhcp' satisfies SettingName] = true;
+  if (nat === false) given['no-nat' satisfies SettingName] = true;
   const flags = { given, dryRun: dryRun === true, undo: undo === true };
   return typeof config === 'string' ? { ...flags, config } : flags;
 }

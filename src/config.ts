@@ -7,7 +7,7 @@ import { parse as parseToml } from 'smol-toml';
 import { OperatorError } from './errors.ts';
 import { type SettingName, Settings } from './options.ts';
 import type { AddressRange } from './settings/network.ts';
-import { formatIp4, type Ip4 } from './wire/address.ts';
+import { formatIp4, type Ip4, UNSPECIFIED } from './wire/address.ts';
 
 export interface Subnet {
   readonly network: Ip4;
@@ -59,9 +59,11 @@ export interface Config {
   readonly ageingS: number;
   readonly maxMacs: number;
   readonly dhcp: DhcpConfig | undefined;
+  /** What guests' packets leave with; UNSPECIFIED: there is no NAT. */
   readonly natAddress: Ip4;
   readonly natFiltering: NatFiltering;
   readonly maxFlows: number;
+  readonly maxGuestFlows: number;
   readonly forwards: readonly Forward[];
   readonly firewall: 'auto' | 'nft' | 'none';
   readonly stateDir: string;
@@ -82,6 +84,8 @@ export type Place = Pick<Config, 'name' | 'stateDir' | 'runDir' | 'logLevel'>;
 const DUMMY = ((192 << 24) | 8) as Ip4;
 
 const DEFAULT_LEASE_S = 12 * 3600;
+const DEFAULT_FLOWS = 65_536;
+const MOST_GUEST_FLOWS = 16_384;
 
 /** Options over file over defaults. Throws an OperatorError that names the setting, its value and what is expected. */
 export function readConfig(options: Given, file?: string): Config {
@@ -116,6 +120,7 @@ function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig
   if (taps.some(tap => tap.name === where.name))
     given.refuse('name', 'is also the name of a tap; expected another name, as the uplink is called so');
   const natAddress = natAddressOf(given, subnet);
+  const maxFlows = given.value('max-flows') ?? DEFAULT_FLOWS;
   return freeze({
     ...where,
     subnet,
@@ -127,14 +132,29 @@ function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig
     dhcp: dhcpOf(given, subnet, natAddress),
     natAddress,
     natFiltering: given.value('nat-filtering') ?? 'address',
-    maxFlows: given.value('max-flows') ?? 65_536,
+    maxFlows,
+    maxGuestFlows: maxGuestFlowsOf(given, maxFlows),
     forwards: forwardsOf(given, subnet, natAddress),
     firewall: given.value('firewall') ?? 'auto',
   });
 }
 
+/** A quarter of the table, and of one protocol's ports: one guest can't take all. */
+function maxGuestFlowsOf(given: GivenSettings, maxFlows: number): number {
+  const asked = given.value('max-guest-flows');
+  if (asked !== undefined && asked > maxFlows)
+    given.refuse('max-guest-flows', `is more than all, which are ${maxFlows}; expected at most that`);
+  return asked ?? Math.min(MOST_GUEST_FLOWS, Math.ceil(maxFlows / 4));
+}
+
 function natAddressOf(given: GivenSettings, subnet: Subnet): Ip4 {
   const asked = given.value('nat-address');
+  if (given.value('no-nat') === true) {
+    for (const name of ['nat-address', 'nat-filtering', 'forward'] as const)
+      if (given.value(name) !== undefined)
+        given.refuse(name, 'is given beside no-nat; expected one of the two');
+    return UNSPECIFIED;
+  }
   if (asked === undefined) return subnet.prefix === 30 ? DUMMY : ((subnet.broadcast - 1) as Ip4);
   const role = roleOf(asked, subnet);
   if (role !== undefined)

@@ -138,6 +138,18 @@ export const SETTINGS = {
     help: 'size of the table of NAT sessions (default: 65536)',
     schema: whole(16, 1_048_576, 'flows'),
   },
+  'max-guest-flows': {
+    flags: '--max-guest-flows <COUNT>',
+    group: 'gateway',
+    help: 'how many of them one guest may have (default: a quarter, at most 16384)',
+    schema: whole(1, 1_048_576, 'flows'),
+  },
+  'no-nat': {
+    flags: '--no-nat',
+    group: 'gateway',
+    help: 'route the subnet as it is; others need a route to it by this host',
+    schema: z.boolean({ error: 'expected true or false' }),
+  },
   forward: {
     flags: '--forward <LIST>',
     group: 'gateway',

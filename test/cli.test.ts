@@ -30,7 +30,7 @@ test('run: every option reaches the configuration', () => {
   const line = parse(
     '--subnet 10.0.0.0/24 --taps tap0 --taps tap1@red --name lab --mtu 1400 --ageing 60 --max-macs 1024 ' +
       '--dhcp-range 10.0.0.20-10.0.0.30 --lease-time 30m --dns 9.9.9.9 --domain lab.test --uplink none ' +
-      '--nat-address 10.0.0.9 --nat-filtering endpoint --max-flows 99 --firewall none --state-dir /s --run-dir /r --log-level debug --dry-run',
+      '--nat-address 10.0.0.9 --nat-filtering endpoint --max-flows 99 --max-guest-flows 9 --firewall none --state-dir /s --run-dir /r --log-level debug --dry-run',
   );
   assert.is(line.command, 'run');
   if (line.command !== 'run') return;
@@ -57,11 +57,27 @@ test('run: every option reaches the configuration', () => {
     uplink: 'none',
     natFiltering: 'endpoint',
     maxFlows: 99,
+    maxGuestFlows: 9,
+    forwards: [],
     firewall: 'none',
     stateDir: '/s',
     runDir: '/r',
     logLevel: 'debug',
   });
+});
+
+test('run: port forwards, in parts and with commas', () => {
+  const line = parse(`${RUN} --forward 8080:10.0.0.7:80 --forward udp/53:vm1:5353,tcp/22:10.0.0.8:22`);
+  assert.equal(line.command === 'run' && line.config.forwards, [
+    { protocol: 'tcp', port: 8080, guest: 0x0a000007, guestPort: 80 },
+    { protocol: 'udp', port: 53, guest: 'vm1', guestPort: 5353 },
+    { protocol: 'tcp', port: 22, guest: 0x0a000008, guestPort: 22 },
+  ]);
+});
+
+test('run: --no-nat', () => {
+  const line = parse(`${RUN} --no-nat`);
+  assert.ok(line.command === 'run' && line.config.natAddress === 0);
 });
 
 test('run: --no-dhcp, and no dry run unless asked for', () => {

@@ -67,6 +67,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
     natAddress: parseIp4('192.168.100.254')!,
     natFiltering: 'address',
     maxFlows: 65_536,
+    maxGuestFlows: 16_384,
     forwards: [],
     firewall: 'auto',
     stateDir: '/var/lib/vswitchd',

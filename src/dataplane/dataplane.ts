@@ -20,7 +20,8 @@ import { pipeline, type StageMaker } from './pipeline.ts';
 
 /** The gateway as the data plane sees it: a stage with timers. */
 export interface GatewayStage extends StageMaker {
-  tick(nowMs: number): void;
+  /** `lost` counts a frame that waited in vain, by the port that it came in on. */
+  tick(nowMs: number, lost: (ingress: number, reason: Drop) => void): void;
 }
 
 export interface DataplaneOptions {
@@ -136,8 +137,10 @@ export class Dataplane {
     this.fdb.sweep(Math.floor(nowMs / 1000));
     const gateway = this.#gateway;
     if (gateway === undefined) return;
-    gateway.tick(nowMs);
+    gateway.tick(nowMs, this.#lost);
   }
+
+  readonly #lost = (ingress: number, reason: Drop): void => this.counters.drop(ingress, reason, 1);
 
   #countReceived(index: number, received: number): void {
     const { rxFrames, rxBytes } = this.counters;

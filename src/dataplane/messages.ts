@@ -1,5 +1,6 @@
 /** What the control thread and the data-plane worker tell each other, apart from the frames in the rings. */
 import type { NatFiltering } from '../config.ts';
+import type { NatForward } from '../gateway/nat.ts';
 import type { PortKind } from '../port/port.ts';
 import type { Ip4, Mac } from '../wire/address.ts';
 
@@ -23,9 +24,11 @@ export interface GatewaySettings {
   readonly gatewayIp: Ip4;
   readonly gatewayMac: Mac;
   readonly uplinkMac: Mac;
+  /** UNSPECIFIED: there is no NAT. */
   readonly natAddress: Ip4;
   readonly natFiltering: NatFiltering;
   readonly maxFlows: number;
+  readonly maxGuestFlows: number;
   readonly dhcp: boolean;
 }
 
@@ -55,6 +58,8 @@ export type Command =
   | { readonly number: number; readonly do: 'detach'; readonly index: number }
   /** Forget what was learnt on a port: its guest has gone. */
   | { readonly number: number; readonly do: 'flush'; readonly index: number }
+  /** The port forwards that are wanted: all of them. */
+  | { readonly number: number; readonly do: 'forward'; readonly forwards: readonly NatForward[] }
   | { readonly number: number; readonly do: 'stop' };
 
 /** The device behind a port is gone; the worker no longer polls it and waits for its detach. */

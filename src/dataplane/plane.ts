@@ -6,6 +6,7 @@
 import { EventEmitter } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { flowMemory } from '../gateway/flowmemory.ts';
+import type { NatForward } from '../gateway/nat.ts';
 import { loadNative } from '../port/native.ts';
 import { counterMemory } from './counters.ts';
 import { fdbMemory } from './fdb.ts';
@@ -91,6 +92,11 @@ export class Plane extends EventEmitter<PlaneEvents> {
   /** Forgets what was learnt on a port. */
   flush(index: number): void {
     this.#command({ do: 'flush', index });
+  }
+
+  /** Makes the gateway's port forwards those that are wanted. */
+  forward(forwards: readonly NatForward[]): void {
+    this.#command({ do: 'forward', forwards });
   }
 
   /** Sends a finished frame from the gateway: to one port, or wherever the FDB says (LOOK_UP). False: no room. */

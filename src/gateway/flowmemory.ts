@@ -1,12 +1,12 @@
 /**
  * Where the NAT's mappings and flows stand: typed arrays over shared memory of a size fixed at the start.
  *
- * A flow costs 48 bytes and its share of mapping (24) and hash heads (at most 48): 120 in all. An ICMP echo's identifier
- * stands where a port stands.
+ * A flow costs 64 bytes, one cache line, and its share of mapping (28) and hash heads (18 to 36): 128 in all at the most.
+ * An ICMP echo's identifier stands where a port stands.
  */
 import { multiplier, shiftFor, spread } from '../wire/hash.ts';
 
-export const FLOW_WORDS = 12;
+export const FLOW_WORDS = 16;
 /** Words of a flow. */
 export const F_PROTOCOL = 0; // protocol | TCP state << 8; 0: free
 export const F_INSIDE_IP = 1;
@@ -20,14 +20,20 @@ export const F_SEEN = 8; // seconds
 export const F_EXTERNAL_PORT = 9; // the mapping's, again, for readers
 export const F_PEER_NEXT = 10; // flows of the same mapping and remote address
 export const F_PEER_BEFORE = 11;
+export const F_DUE = 12; // seconds: when the wheel looks at it; 0: never
+export const F_WHEEL_NEXT = 13; // flows that it looks at in the same second
+export const F_WHEEL_BEFORE = 14;
 
-export const MAPPING_WORDS = 6;
+export const MAPPING_WORDS = 7;
 export const M_PROTOCOL = 0; // 0: free
 export const M_INSIDE_IP = 1;
 export const M_INSIDE_PORT = 2;
 export const M_EXTERNAL_PORT = 3;
 export const M_FLOWS = 4;
 export const M_NEXT = 5;
+export const M_FORWARD = 6; // 1: a port forward, which lives without flows and admits everybody
+/** Mappings beside those of flows: port forwards. */
+export const MAX_FORWARDS = 1_024;
 
 const HEADER_WORDS = 16;
 const H_MAX = 0;
@@ -39,12 +45,17 @@ export const PORTS = 65_536;
 /** The end of a chain; no flow, no mapping. */
 export const NONE = -1;
 
-const heads = (maxFlows: number): number => 1 << Math.ceil(Math.log2(maxFlows * 2));
+const heads = (maxFlows: number): number => 1 << Math.ceil(Math.log2(maxFlows * 1.5));
 
 /** Memory for `maxFlows` flows. */
 export const flowMemory = (maxFlows: number): SharedArrayBuffer => {
   const memory = new SharedArrayBuffer(
-    4 * (HEADER_WORDS + maxFlows * (FLOW_WORDS + MAPPING_WORDS) + 3 * heads(maxFlows) + SPACES * PORTS),
+    4 *
+      (HEADER_WORDS +
+        maxFlows * FLOW_WORDS +
+        (maxFlows + MAX_FORWARDS) * MAPPING_WORDS +
+        3 * heads(maxFlows) +
+        SPACES * PORTS),
   );
   new Int32Array(memory)[H_MAX] = maxFlows;
   return memory;
@@ -96,7 +107,7 @@ export function partsOf(memory: SharedArrayBuffer, seed: number): FlowParts {
     maxFlows,
     header,
     flows: part(maxFlows * FLOW_WORDS),
-    mappings: part(maxFlows * MAPPING_WORDS),
+    mappings: part((maxFlows + MAX_FORWARDS) * MAPPING_WORDS),
     flowHeads: part(size),
     mappingHeads: part(size),
     peerHeads: part(size),

@@ -13,6 +13,7 @@
  */
 import type { Ip4 } from '../wire/address.ts';
 import {
+  F_DUE,
   F_EXPIRES,
   F_EXTERNAL_PORT,
   F_INSIDE_IP,
@@ -30,19 +31,24 @@ import {
   H_COUNT,
   M_EXTERNAL_PORT,
   M_FLOWS,
+  M_FORWARD,
   M_INSIDE_IP,
   M_INSIDE_PORT,
   M_NEXT,
   M_PROTOCOL,
   MAPPING_WORDS,
+  MAX_FORWARDS,
   NONE,
   PORTS,
   space,
 } from './flowmemory.ts';
+import { ExpiryWheel } from './wheel.ts';
 
 /** Ports tried for a new mapping, from a random one on, before it is refused. */
 const PORT_TRIES = 4_096;
 const SPLIT = 1024; // RFC 4787 REQ-3: ports below and from here on keep to themselves
+/** Guests are counted by the low bits of their addresses; in subnets larger than /16 those that share them share a quota. */
+const GUESTS = 65_536;
 
 export class FlowTable {
   readonly maxFlows: number;
@@ -57,10 +63,15 @@ export class FlowTable {
   #freeFlow = 0;
   #freeMapping = 0;
   #random: number;
-  #sweepAt = 0;
+  readonly #guestFlows = new Int32Array(GUESTS);
+  readonly #maxGuestFlows: number;
+  readonly #wheel: ExpiryWheel;
 
-  constructor(parts: FlowParts, seed: number) {
+  /** `maxGuestFlows`: how many one guest may have. */
+  constructor(parts: FlowParts, seed: number, maxGuestFlows: number = parts.maxFlows) {
     this.#parts = parts;
+    this.#maxGuestFlows = maxGuestFlows;
+    this.#wheel = new ExpiryWheel(parts.flows, parts.maxFlows);
     this.maxFlows = parts.maxFlows;
     this.#header = parts.header;
     this.#flows = parts.flows;
@@ -69,11 +80,8 @@ export class FlowTable {
     this.#mappingHeads = parts.mappingHeads.fill(NONE);
     this.#peerHeads = parts.peerHeads.fill(NONE);
     this.#external = parts.external.fill(NONE);
-    for (let i = 0; i < this.maxFlows; i++) {
-      const next = i + 1 < this.maxFlows ? i + 1 : NONE;
-      this.#flows[i * FLOW_WORDS + F_NEXT] = next;
-      this.#mappings[i * MAPPING_WORDS + M_NEXT] = next;
-    }
+    listFree(this.#flows, FLOW_WORDS, F_NEXT, this.maxFlows);
+    listFree(this.#mappings, MAPPING_WORDS, M_NEXT, this.maxFlows + MAX_FORWARDS);
     this.#random = seed | 1;
   }
 
@@ -98,12 +106,15 @@ export class FlowTable {
     const at = flow * FLOW_WORDS;
     this.#flows[at + F_EXPIRES] = nowS + seconds;
     this.#flows[at + F_SEEN] = nowS;
+    this.#wheel.schedule(flow);
   }
 
   /** The flow lives for `seconds` at the most: what an RST from outside does, which must not lengthen its life. */
   shorten(flow: number, nowS: number, seconds: number): void {
     const at = flow * FLOW_WORDS + F_EXPIRES;
-    if ((this.#flows[at] as number) > nowS + seconds) this.#flows[at] = nowS + seconds;
+    if ((this.#flows[at] as number) <= nowS + seconds && !this.isNew(flow)) return;
+    this.#flows[at] = nowS + seconds;
+    this.#wheel.schedule(flow);
   }
 
   /** Has the flow just been opened, without a time to live yet? */
@@ -177,8 +188,11 @@ export class FlowTable {
 
   /** A new mapping with the guest's own port if that is free outside, else another of its range; -1: none is free. */
   map(protocol: number, insideIp: Ip4, insidePort: number): number {
+    return this.#map(protocol, insideIp, insidePort, this.#freePort(protocol, insidePort));
+  }
+
+  #map(protocol: number, insideIp: Ip4, insidePort: number, external: number): number {
     const mapping = this.#freeMapping;
-    const external = this.#freePort(protocol, insidePort);
     if (mapping === NONE || external === NONE) return NONE;
     const at = mapping * MAPPING_WORDS;
     const head = this.#parts.mappingHead(protocol, insideIp, insidePort);
@@ -188,17 +202,53 @@ export class FlowTable {
     this.#mappings[at + M_INSIDE_PORT] = insidePort;
     this.#mappings[at + M_EXTERNAL_PORT] = external;
     this.#mappings[at + M_FLOWS] = 0;
+    this.#mappings[at + M_FORWARD] = 0;
     this.#mappings[at + M_NEXT] = this.#mappingHeads[head] as number;
     this.#mappingHeads[head] = mapping;
     this.#external[space(protocol) + external] = mapping;
     return mapping;
   }
 
+  /**
+   * A mapping that stays, from an external port to a guest's: what was on either before ends. The caller sees to it that
+   * no other forward has the port and that there are at most MAX_FORWARDS.
+   */
+  forward(protocol: number, externalPort: number, insideIp: Ip4, insidePort: number): number {
+    this.#endMapping(this.mappingAt(protocol, externalPort));
+    const other = this.mappingOf(protocol, insideIp, insidePort);
+    if (other !== NONE && !this.isForward(other)) this.#endMapping(other);
+    const mapping = this.#map(protocol, insideIp, insidePort, externalPort);
+    this.#mappings[mapping * MAPPING_WORDS + M_FORWARD] = 1;
+    return mapping;
+  }
+
+  /** Ends a forward and the conversations over it. */
+  endForward(mapping: number): void {
+    this.#mappings[mapping * MAPPING_WORDS + M_FORWARD] = 0;
+    if (this.#mappings[mapping * MAPPING_WORDS + M_FLOWS] === 0) this.unmap(mapping);
+    else this.#endMapping(mapping);
+  }
+
+  isForward = (mapping: number): boolean => this.#mappings[mapping * MAPPING_WORDS + M_FORWARD] === 1;
+
+  /** Ends all flows of a mapping, and so the mapping. It looks at every flow: for the operator's changes only. */
+  #endMapping(mapping: number): void {
+    if (mapping === NONE) return;
+    for (let flow = 0; flow < this.maxFlows; flow++) {
+      const at = flow * FLOW_WORDS;
+      if (this.#flows[at + F_PROTOCOL] !== 0 && this.#flows[at + F_MAPPING] === mapping) this.remove(flow);
+    }
+  }
+
   get full(): boolean {
     return this.#freeFlow === NONE;
   }
 
-  /** A new flow over a mapping; the caller has seen that the table is not full. */
+  /** Has the guest as many flows as one may have? */
+  guestFull = (insideIp: Ip4): boolean =>
+    (this.#guestFlows[insideIp & (GUESTS - 1)] as number) >= this.#maxGuestFlows;
+
+  /** A new flow over a mapping, to be given a time to live; the caller has seen that neither table nor guest is full. */
   open(mapping: number, remoteIp: Ip4, remotePort: number): number {
     const flow = this.#freeFlow;
     const flows = this.#flows;
@@ -212,6 +262,7 @@ export class FlowTable {
     flows[at + F_REMOTE_PORT] = remotePort;
     flows[at + F_MAPPING] = mapping;
     flows[at + F_EXPIRES] = 0;
+    flows[at + F_DUE] = 0;
     flows[at + F_EXTERNAL_PORT] = this.#mappings[from + M_EXTERNAL_PORT] as number;
     const head = this.#headOf(at, protocol);
     flows[at + F_NEXT] = this.#flowHeads[head] as number;
@@ -219,6 +270,7 @@ export class FlowTable {
     this.#flowHeads[head] = flow;
     this.#linkPeer(flow, at);
     this.#mappings[from + M_FLOWS] = (this.#mappings[from + M_FLOWS] as number) + 1;
+    this.#countGuest(flows[at + F_INSIDE_IP] as number, 1);
     this.#header[H_COUNT] = this.count + 1;
     return flow;
   }
@@ -230,6 +282,8 @@ export class FlowTable {
     const head = this.#headOf(at, (flows[at + F_PROTOCOL] as number) & 0xff);
     unlink(this.#flowHeads, head, flows, FLOW_WORDS, F_NEXT, flow);
     this.#unlinkPeer(at);
+    this.#wheel.remove(flow);
+    this.#countGuest(flows[at + F_INSIDE_IP] as number, -1);
     flows[at + F_PROTOCOL] = 0;
     flows[at + F_NEXT] = this.#freeFlow;
     this.#freeFlow = flow;
@@ -237,7 +291,12 @@ export class FlowTable {
     const mapping = flows[at + F_MAPPING] as number;
     const count = mapping * MAPPING_WORDS + M_FLOWS;
     this.#mappings[count] = (this.#mappings[count] as number) - 1;
-    if (this.#mappings[count] === 0) this.unmap(mapping);
+    if (this.#mappings[count] === 0 && !this.isForward(mapping)) this.unmap(mapping);
+  }
+
+  #countGuest(ip: number, by: number): void {
+    const guest = ip & (GUESTS - 1);
+    this.#guestFlows[guest] = (this.#guestFlows[guest] as number) + by;
   }
 
   #linkPeer(flow: number, at: number): void {
@@ -279,15 +338,12 @@ export class FlowTable {
     this.#freeMapping = mapping;
   }
 
-  /** Removes flows that have run out, a hundredth of the table at each call: the whole of it in 10 s of ticks. */
+  /** Removes flows that have run out. */
   sweep(nowS: number): void {
-    for (let steps = Math.ceil(this.maxFlows / 100); steps > 0; steps--) {
-      const at = this.#sweepAt * FLOW_WORDS;
-      if (this.#flows[at + F_PROTOCOL] !== 0 && (this.#flows[at + F_EXPIRES] as number) <= nowS)
-        this.remove(this.#sweepAt);
-      this.#sweepAt = this.#sweepAt + 1 === this.maxFlows ? 0 : this.#sweepAt + 1;
-    }
+    this.#wheel.turn(nowS, this.#end);
   }
+
+  readonly #end = (flow: number): void => this.remove(flow);
 
   #freePort(protocol: number, wanted: number): number {
     const base = space(protocol);
@@ -322,6 +378,11 @@ export class FlowTable {
       flows[at + F_REMOTE_PORT] as number,
     );
   }
+}
+
+/** Chains all entries of a table as free. */
+function listFree(table: Int32Array, words: number, next: number, entries: number): void {
+  for (let i = 0; i < entries; i++) table[i * words + next] = i + 1 < entries ? i + 1 : NONE;
 }
 
 function unlink(

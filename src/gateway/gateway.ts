@@ -4,7 +4,7 @@
  *   from a guest      to the gateway's address    DHCP → control plane │ echo → answered here │ else → the host, by the uplink
  *                     to another guest's          routed back (a guest with a narrower mask), time to live counted
  *                     to the NAT address          echo → answered here │ else hairpin: NAT out and in, to the other guest
- *                     to anywhere else            NAT → uplink
+ *                     to anywhere else            NAT → uplink; without a NAT as it is
  *   from the uplink   to a guest's address        its neighbour entry; ARP if there is none, and the packet waits
  *                     to the NAT address          NAT back → its neighbour entry
  *
@@ -24,19 +24,20 @@ import {
 } from '../dataplane/batch.ts';
 import type { GatewayStage } from '../dataplane/dataplane.ts';
 import type { Punt } from '../dataplane/punt.ts';
-import type { Ip4, Mac } from '../wire/address.ts';
+import { type Ip4, type Mac, UNSPECIFIED } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as icmp from '../wire/icmp.ts';
 import * as ip4 from '../wire/ipv4.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
-import { csumOffset, csumStart, VNET_NEEDS_CSUM, vnetFlags } from '../wire/vnet.ts';
+import { csumOffset, csumStart, finished, VNET_NEEDS_CSUM, vnetFlags } from '../wire/vnet.ts';
 import { ArpResponder } from './arp.ts';
 import { type Express, express } from './express.ts';
 import { type FlowParts, partsOf } from './flowmemory.ts';
+import { Fragments, type Lost } from './fragments.ts';
 import { IcmpSender } from './icmp.ts';
-import { Nat } from './nat.ts';
+import { Nat, type NatForward } from './nat.ts';
 import { Neighbours } from './neighbours.ts';
 
 const DHCP_SERVER_PORT = 67;
@@ -57,8 +58,10 @@ export interface GatewayOptions {
   readonly uplinkMac: Mac;
   /** The uplink's port index, -1: an isolated network. */
   readonly uplink: number;
+  /** UNSPECIFIED: no NAT, the subnet is routed as it is. */
   readonly natAddress: Ip4;
   readonly natFiltering: NatFiltering;
+  readonly maxGuestFlows: number;
   /** Are DHCP messages for the control plane? */
   readonly dhcp: boolean;
   readonly punt: Punt;
@@ -75,6 +78,7 @@ export class Gateway implements GatewayStage {
   readonly #icmp: IcmpSender;
   readonly #nat: Nat;
   readonly #flows: FlowParts;
+  readonly #fragments: Fragments;
 
   constructor(options: GatewayOptions) {
     this.#o = options;
@@ -88,14 +92,22 @@ export class Gateway implements GatewayStage {
       address: options.natAddress,
       filtering: options.natFiltering,
       parts: this.#flows,
+      maxGuestFlows: options.maxGuestFlows,
       seed: options.seed,
     });
+    this.#fragments = new Fragments(options.uplink, options.seed);
   }
 
-  tick(nowMs: number): void {
+  tick(nowMs: number, lost: Lost): void {
     const nowS = Math.floor(nowMs / 1000);
-    this.#neighbours.tick(nowS);
+    this.#neighbours.tick(nowS, lost);
     this.#nat.tick(nowS);
+    this.#fragments.tick(nowS, lost);
+  }
+
+  /** Makes the port forwards those that are wanted. */
+  setForwards(wanted: readonly NatForward[]): void {
+    this.#nat.setForwards(wanted);
   }
 
   stage(batch: Batch): Stage {
@@ -125,7 +137,7 @@ export class Gateway implements GatewayStage {
   /** What passes the NAT as most packets do is decided together; undefined where nothing passes it. */
   #express(batch: Batch, handle: (row: number) => void): Express | undefined {
     const { uplink, mask, network, broadcast, gatewayIp, natAddress } = this.#o;
-    if (uplink < 0 || this.#o.express === false) return undefined;
+    if (uplink < 0 || natAddress === UNSPECIFIED || this.#o.express === false) return undefined;
     return express(batch, {
       ...this.#o,
       flows: this.#flows,
@@ -162,6 +174,7 @@ export class Gateway implements GatewayStage {
     const reason = ip4.check(mem, l3, (batch.offset[row] as number) + (batch.length[row] as number) - l3);
     if (reason !== Drop.None) return reason;
     if (!isOffloadOfTransport(batch, row, l3)) return Drop.BadOffloadHeader;
+    if (ip4.isFragment(mem, l3) && !finished(mem, batch.offset[row] as number)) return Drop.BadOffloadHeader;
     return batch.ingress[row] === this.#o.uplink ? this.#fromUplink(batch, row) : this.#fromGuest(batch, row);
   }
 
@@ -196,8 +209,8 @@ export class Gateway implements GatewayStage {
       this.#icmp.error(batch, row, icmp.TIME_EXCEEDED, 0);
       return Drop.Ip4TtlExceeded;
     }
-    const reason = this.#nat.hairpin(batch, row);
-    if (reason !== Drop.None) return reason;
+    const reason = this.#through(batch, row, this.#hairpinned);
+    if (reason !== Drop.None || batch.egress[row] === CONSUMED) return reason;
     ip4.decrementTtl(mem, l3);
     return this.#toNeighbour(batch, row, ip4.destination(mem, l3));
   }
@@ -217,9 +230,10 @@ export class Gateway implements GatewayStage {
       this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.NET_UNREACHABLE);
       return Drop.Ip4NoRoute;
     }
-    const reason = this.#nat.outbound(batch, row);
-    if (reason === Drop.None) return this.#up(batch, row);
-    if (reason === Drop.NatTableFull || reason === Drop.NatNoPort)
+    if (this.#o.natAddress === UNSPECIFIED) return this.#up(batch, row);
+    const reason = this.#through(batch, row, this.#outbound);
+    if (reason === Drop.None) return batch.egress[row] === CONSUMED ? reason : this.#up(batch, row);
+    if (reason === Drop.NatTableFull || reason === Drop.NatGuestFull || reason === Drop.NatNoPort)
       this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.PROHIBITED);
     return reason;
   }
@@ -228,8 +242,8 @@ export class Gateway implements GatewayStage {
     const l3 = batch.l3[row] as number;
     const { broadcast, natAddress } = this.#o;
     if (ip4.destination(batch.mem, l3) === natAddress) {
-      const reason = this.#nat.inbound(batch, row);
-      if (reason !== Drop.None) return reason;
+      const reason = this.#through(batch, row, this.#inbound);
+      if (reason !== Drop.None || batch.egress[row] === CONSUMED) return reason;
     }
     const to = ip4.destination(batch.mem, l3);
     if (to === broadcast || to === ALL_ONES) {
@@ -239,6 +253,31 @@ export class Gateway implements GatewayStage {
     }
     return this.#isLocal(to) && to !== natAddress ? this.#toNeighbour(batch, row, to) : Drop.NotForwarded;
   }
+
+  /** Through the NAT: a whole packet or a first fragment by `translate`, later fragments as their first. CONSUMED: it waits for that. */
+  #through(batch: Batch, row: number, translate: Translate): Drop {
+    const { mem } = batch;
+    const l3 = batch.l3[row] as number;
+    if (!ip4.isFragment(mem, l3)) return translate(batch, row);
+    if (ip4.fragmentOffset(mem, l3) !== 0) return this.#fragments.later(batch, row);
+    const datagram = this.#fragments.begin(batch, row);
+    if (datagram < 0) return Drop.Ip4Fragment;
+    const reason = translate(batch, row);
+    this.#fragments.settle(datagram, batch, row, reason);
+    this.#fragments.release(datagram, batch, this.#pass);
+    return reason;
+  }
+
+  readonly #outbound: Translate = (batch, row) => this.#nat.outbound(batch, row);
+  readonly #inbound: Translate = (batch, row) => this.#nat.inbound(batch, row);
+  readonly #hairpinned: Translate = (batch, row) => this.#nat.hairpin(batch, row);
+
+  /** What had to wait, once more. */
+  readonly #pass = (batch: Batch, row: number): void => {
+    const reason = this.#packet(batch, row);
+    if (reason !== Drop.None) batch.refuse(row, reason);
+    else batch.ingress[row] = GATEWAY_PORT; // its slot is one of ours
+  };
 
   /** To the host's stack, which takes it in or routes it on. */
   #up(batch: Batch, row: number): Drop {
@@ -298,6 +337,8 @@ export class Gateway implements GatewayStage {
     return (ip & this.#o.mask) === this.#o.network;
   }
 }
+
+type Translate = (batch: Batch, row: number) => Drop;
 
 const eachBy =
   (handle: (row: number) => void): Express =>

@@ -1,6 +1,7 @@
 /**
  * The NAT: guests' packets leave with the NAT address and an external port, the answers come back. RFC 4787 (UDP), 5382
- * (TCP), 5508 (ICMP), 7857. Packets are changed where they stand, headers whole; both directions see checked packets.
+ * (TCP), 5508 (ICMP), 7857. Packets are changed where they stand, headers whole; both directions see checked packets, and
+ * of a datagram in fragments the first one alone.
  *
  * A checksum that the sender left unfinished holds the pseudo-header's sum, so only the address counts in it; in a
  * finished one, address and port do.
@@ -26,16 +27,34 @@ export interface NatOptions {
   readonly address: Ip4;
   readonly filtering: NatFiltering;
   readonly parts: FlowParts;
+  /** How many flows one guest may have. */
+  readonly maxGuestFlows: number;
   readonly seed: number;
 }
+
+/** A port of the NAT address that is passed on to a guest's. */
+export interface NatForward {
+  /** As in IP. */
+  readonly protocol: number;
+  readonly port: number;
+  readonly guest: Ip4;
+  readonly guestPort: number;
+}
+
+const isSame = (left: NatForward, right: NatForward): boolean =>
+  left.protocol === right.protocol &&
+  left.port === right.port &&
+  left.guest === right.guest &&
+  left.guestPort === right.guestPort;
 
 export class Nat {
   readonly #flows: FlowTable;
   readonly #address: Ip4;
   readonly #filtering: NatFiltering;
+  #forwards: readonly NatForward[] = [];
 
   constructor(options: NatOptions) {
-    this.#flows = new FlowTable(options.parts, options.seed);
+    this.#flows = new FlowTable(options.parts, options.seed, options.maxGuestFlows);
     this.#address = options.address;
     this.#filtering = options.filtering;
   }
@@ -44,11 +63,22 @@ export class Nat {
     this.#flows.sweep(nowS);
   }
 
+  /** Makes the forwards those that are wanted; conversations over others end. At most MAX_FORWARDS, each port once. */
+  setForwards(wanted: readonly NatForward[]): void {
+    const flows = this.#flows;
+    for (const forward of this.#forwards)
+      if (!wanted.some(other => isSame(other, forward)))
+        flows.endForward(flows.mappingAt(forward.protocol, forward.port));
+    for (const forward of wanted)
+      if (!this.#forwards.some(other => isSame(other, forward)))
+        flows.forward(forward.protocol, forward.port, forward.guest, forward.guestPort);
+    this.#forwards = wanted;
+  }
+
   /** A guest's packet on its way out: its source becomes the NAT's. */
   outbound(batch: Batch, row: number): Drop {
     const { mem } = batch;
     const l3 = batch.l3[row] as number;
-    if (ip4.isFragment(mem, l3)) return Drop.Ip4Fragment;
     const protocol = ip4.protocol(mem, l3);
     const l4 = l3 + ip4.headerLength(mem, l3);
     const reason = checkTransport(batch, row, l3, l4, protocol);
@@ -60,7 +90,7 @@ export class Nat {
     const remoteIp = ip4.destination(mem, l3);
     const remotePort = protocol === ip4.ICMP ? 0 : udp.destinationPort(mem, l4);
     const flow = this.#flowOut(protocol, insideIp, insidePort, remoteIp, remotePort, batch.nowS);
-    if (flow < 0) return this.#flows.full ? Drop.NatTableFull : Drop.NatNoPort;
+    if (flow < 0) return this.#whyNot(insideIp);
     this.#refresh(flow, protocol, mem, l4, batch.nowS, true);
     rewrite(batch, row, l3, l4, protocol, this.#address, this.#flows.externalPort(flow), true);
     return Drop.None;
@@ -76,7 +106,6 @@ export class Nat {
   /** RFC 5508 REQ-7: errors about hairpinned packets take the same way. */
   #hairpinError(batch: Batch, row: number): Drop {
     const l3 = batch.l3[row] as number;
-    if (ip4.isFragment(batch.mem, l3)) return Drop.Ip4Fragment;
     const l4 = l3 + ip4.headerLength(batch.mem, l3);
     const reason = checkTransport(batch, row, l3, l4, ip4.ICMP);
     if (reason !== Drop.None) return reason;
@@ -89,7 +118,6 @@ export class Nat {
   inbound(batch: Batch, row: number): Drop {
     const { mem, nowS } = batch;
     const l3 = batch.l3[row] as number;
-    if (ip4.isFragment(mem, l3)) return Drop.Ip4Fragment;
     const protocol = ip4.protocol(mem, l3);
     const l4 = l3 + ip4.headerLength(mem, l3);
     const reason = checkTransport(batch, row, l3, l4, protocol);
@@ -107,9 +135,9 @@ export class Nat {
       // The look-up may just have ended the mapping's last flow, and with it the mapping.
       if (this.#flows.mappingAt(protocol, externalPort) !== mapping) return Drop.NatNoMapping;
       if (!this.#admits(mapping, protocol, remoteIp, nowS)) return Drop.NatFiltered;
-      if (this.#flows.full) return Drop.NatTableFull;
+      if (this.#flows.full || this.#flows.guestFull(insideIp)) return this.#whyNot(insideIp);
       flow = this.#flows.open(mapping, remoteIp, remotePort);
-    }
+    } else if (this.#flows.externalPort(flow) !== externalPort) return Drop.NatNoPort; // its answers would come from there
     this.#refresh(flow, protocol, mem, l4, nowS, false);
     rewrite(batch, row, l3, l4, protocol, insideIp, insidePort, false);
     return Drop.None;
@@ -126,16 +154,22 @@ export class Nat {
     const flows = this.#flows;
     const flow = flows.find(protocol, insideIp, insidePort, remoteIp, remotePort, nowS);
     if (flow >= 0) return flow;
-    if (flows.full) return -1;
+    if (flows.full || flows.guestFull(insideIp)) return -1;
     let mapping = flows.mappingOf(protocol, insideIp, insidePort);
     if (mapping < 0) mapping = flows.map(protocol, insideIp, insidePort);
     return mapping < 0 ? -1 : flows.open(mapping, remoteIp, remotePort);
   }
 
+  /** Why no flow can be opened for a guest. */
+  #whyNot(insideIp: Ip4): Drop {
+    if (this.#flows.full) return Drop.NatTableFull;
+    return this.#flows.guestFull(insideIp) ? Drop.NatGuestFull : Drop.NatNoPort;
+  }
+
   /** May a remote endpoint that the guest has not spoken to send to the mapping? RFC 4787 §5. */
   #admits(mapping: number, protocol: number, remoteIp: Ip4, nowS: number): boolean {
     if (protocol === ip4.ICMP) return false;
-    if (this.#filtering === 'endpoint') return true;
+    if (this.#filtering === 'endpoint' || this.#flows.isForward(mapping)) return true;
     return this.#filtering === 'address' && this.#flows.hasRemote(mapping, remoteIp, nowS);
   }
 
@@ -200,12 +234,13 @@ function checkTransport(batch: Batch, row: number, l3: number, l4: number, proto
   const { mem } = batch;
   const bytes = l3 + ip4.totalLength(mem, l3) - l4;
   if (protocol === ip4.TCP) return tcp.check(mem, l4, bytes);
-  if (protocol === ip4.UDP) {
-    // A datagram that the kernel segments for the sender carries the length of the whole, which fits 16 bits too.
-    return udp.check(mem, l4, bytes);
-  }
+  const first = ip4.isFragment(mem, l3); // what it says of its length and its sum is about more than there is
+  // A datagram that the kernel segments for the sender carries the length of the whole, which fits 16 bits too.
+  if (protocol === ip4.UDP && !first) return udp.check(mem, l4, bytes);
+  if (protocol === ip4.UDP) return bytes < udp.UDP_SIZE ? Drop.UdpTruncated : Drop.None;
   if (protocol !== ip4.ICMP) return Drop.NatUnsupported;
   if (bytes < icmp.ICMP_SIZE) return Drop.IcmpTruncated;
+  if (first) return icmp.isError(mem, l4) ? Drop.Ip4Fragment : Drop.None;
   if (vnetFlags(mem, batch.offset[row] as number) & VNET_NEEDS_CSUM) return Drop.None;
   return icmp.check(mem, l4, bytes);
 }

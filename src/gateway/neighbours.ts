@@ -6,8 +6,10 @@
 
 import { type Batch, RESERVED_SLOT } from '../dataplane/batch.ts';
 import type { Ip4 } from '../wire/address.ts';
+import { Drop } from '../wire/drop.ts';
 import { ETHERNET_SIZE, ETHERTYPE_IP4 } from '../wire/ethernet.ts';
 import { VNET_SIZE } from '../wire/vnet.ts';
+import type { Lost } from './fragments.ts';
 
 const MAX_ENTRIES = 65_536;
 const IP = 0;
@@ -31,6 +33,7 @@ export class Neighbours {
   readonly #heldFor = new Int32Array(HELD);
   readonly #heldBytes = new Int32Array(HELD); // 0: free
   readonly #heldSinceS = new Int32Array(HELD);
+  readonly #heldFrom = new Uint8Array(HELD); // the port that it came in on
 
   constructor(subnetMask: number) {
     const size = Math.min(MAX_ENTRIES, ~subnetMask + 1);
@@ -81,6 +84,7 @@ export class Neighbours {
     this.#heldFor[slot] = ip;
     this.#heldBytes[slot] = bytes;
     this.#heldSinceS[slot] = batch.nowS;
+    this.#heldFrom[slot] = batch.ingress[row] as number;
     return true;
   }
 
@@ -103,10 +107,12 @@ export class Neighbours {
   }
 
   /** Gives up what has waited too long. */
-  tick(nowS: number): void {
-    for (let slot = 0; slot < HELD; slot++)
-      if (this.#heldBytes[slot] !== 0 && nowS - (this.#heldSinceS[slot] as number) >= HOLD_S)
-        this.#heldBytes[slot] = 0;
+  tick(nowS: number, lost: Lost): void {
+    for (let slot = 0; slot < HELD; slot++) {
+      if (this.#heldBytes[slot] === 0 || nowS - (this.#heldSinceS[slot] as number) < HOLD_S) continue;
+      this.#heldBytes[slot] = 0;
+      lost(this.#heldFrom[slot] as number, Drop.NeighbourUnresolved);
+    }
   }
 }
 

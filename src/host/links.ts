@@ -1,7 +1,7 @@
 /** The uplink's address and the routes that are there: the two things that are asked of `ip`. */
 import type { Config, Subnet } from '../config.ts';
 import { OperatorError } from '../errors.ts';
-import { formatIp4, parseIp4 } from '../wire/address.ts';
+import { formatIp4, parseIp4, UNSPECIFIED } from '../wire/address.ts';
 import { run } from './run.ts';
 
 interface ShownRoute {
@@ -47,7 +47,7 @@ export async function setUpUplink(config: Config): Promise<void> {
     `link set dev ${name} mtu ${mtu} up`,
   ];
   // An address outside the subnet (that of RFC 7600, in a /30) needs a route of its own.
-  if ((natAddress & subnet.mask) !== subnet.network)
+  if (natAddress !== UNSPECIFIED && (natAddress & subnet.mask) !== subnet.network)
     lines.push(`route add ${formatIp4(natAddress)}/32 dev ${name}`);
   await run('ip', ['-batch', '-'], { input: `${lines.join('\n')}\n` });
 }

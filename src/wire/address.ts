@@ -5,6 +5,8 @@
 
 /** An IPv4 address in host order as a signed int32. */
 export type Ip4 = number & { readonly brand: 'Ip4' };
+/** 0.0.0.0: nobody's. */
+export const UNSPECIFIED = 0 as Ip4;
 
 /** A MAC address in two integers: `hi` the first two octets (0 … 0xffff), `lo` the last four as a signed int32. */
 export interface Mac {

@@ -30,7 +30,7 @@ export enum Drop {
   Ip4BadDestination,
   Ip4TtlExceeded,
   Ip4NoRoute,
-  Ip4Fragment,
+  Ip4Fragment, // a later one whose first did not come, or that there was no room for
   // UDP, TCP, ICMP
   UdpTruncated,
   UdpBadLength,
@@ -45,6 +45,7 @@ export enum Drop {
   NatFiltered,
   NatNoPort,
   NatTableFull,
+  NatGuestFull, // the guest has as many flows as one may have
   NatUnsupported,
   // control plane
   PuntFull, // the control plane was behind

@@ -59,6 +59,8 @@ export const dontFragment = (mem: DataView, at: number): boolean =>
 /** Part of a larger packet? */
 export const isFragment = (mem: DataView, at: number): boolean =>
   (mem.getUint16(at + FRAGMENT) & (MORE_FRAGMENTS | FRAGMENT_OFFSET)) !== 0;
+export const moreFragments = (mem: DataView, at: number): boolean =>
+  (mem.getUint16(at + FRAGMENT) & MORE_FRAGMENTS) !== 0;
 /** In bytes. */
 export const fragmentOffset = (mem: DataView, at: number): number =>
   (mem.getUint16(at + FRAGMENT) & FRAGMENT_OFFSET) * 8;

@@ -11,6 +11,7 @@ import * as assert from 'uvu/assert';
 import { cases as arpCases } from '../../fixtures/arp.ts';
 import { cases as bridgeCases } from '../../fixtures/bridge.ts';
 import { cases as dhcpCases } from '../../fixtures/dhcp-cases.ts';
+import { cases as fragmentCases } from '../../fixtures/fragments.ts';
 import { cases as natCases } from '../../fixtures/nat.ts';
 import type { Input } from '../../fixtures/packets.ts';
 import { type Batch, GATEWAY_PORT, HEADROOM, MAX_FRAME, RESERVED_SLOT } from '../../src/dataplane/batch.ts';
@@ -40,7 +41,9 @@ const KINDS = [GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4];
 
 /** What all golden cases send in, as it is and with VLAN tags. */
 function corpus(): Input[] {
-  const all = [...arpCases(), ...bridgeCases(), ...dhcpCases(), ...natCases()].flatMap(one => one.inputs);
+  const all = [...arpCases(), ...bridgeCases(), ...dhcpCases(), ...natCases(), ...fragmentCases()].flatMap(
+    one => one.inputs,
+  );
   const tagged = all.map(input => {
     const { frame } = input;
     return { ...input, frame: Uint8Array.from([...frame.slice(0, 12), 0x81, 0, 0, 5, ...frame.slice(12)]) };

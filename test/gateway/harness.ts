@@ -15,6 +15,7 @@ const UPLINK = 2;
 const TICK_MS = 100;
 
 export interface Switch {
+  readonly gateway: Gateway;
   readonly plane: Dataplane;
   readonly ports: Readonly<Record<string, MemoryPort>>;
   readonly flows: SharedArrayBuffer;
@@ -36,6 +37,7 @@ export function memorySwitch(options: Partial<GatewayOptions> & { readonly maxFl
     uplink: UPLINK,
     natAddress: NAT_ADDRESS,
     natFiltering: 'address',
+    maxGuestFlows: options.maxFlows ?? 64,
     dhcp: true,
     punt: {
       punt: (batch, row) => {
@@ -72,7 +74,7 @@ export function memorySwitch(options: Partial<GatewayOptions> & { readonly maxFl
         sum[reason] = (sum[reason] ?? 0) + count;
     return sum;
   };
-  return { plane, ports, flows, punted, drops };
+  return { gateway, plane, ports, flows, punted, drops };
 }
 
 export interface Played {
