@@ -1,8 +1,8 @@
 /** vswitchctl: what a running switch is doing, as tables for people or JSON for programs. */
 import { Command, CommanderError } from 'commander';
-import { ask } from './control/client.ts';
-import { flowsText, leasesText, macsText, portsText, statusText } from './control/screen.ts';
-import type { FlowView, LeaseView, MacView, PortView, StatusView } from './control/views.ts';
+import { ask, tell } from './control/client.ts';
+import { flowsText, forwardsText, leasesText, macsText, portsText, statusText } from './control/screen.ts';
+import type { FlowView, ForwardView, LeaseView, MacView, PortView, StatusView } from './control/views.ts';
 import { OperatorError, reportAndExit } from './errors.ts';
 import { VERSION } from './version.ts';
 
@@ -27,7 +27,9 @@ const program = new Command('vswitchctl')
 
 const where = (): Where => program.opts<Where>();
 
-const fetch = <T>(resource: string): Promise<T> => ask<T>(`${where().runDir}/${where().name}.sock`, resource);
+const socket = (): string => `${where().runDir}/${where().name}.sock`;
+
+const fetch = <T>(resource: string): Promise<T> => ask<T>(socket(), resource);
 
 const print = <T>(value: T, text: (value: T) => string): void =>
   console.log(where().json === true ? JSON.stringify(value, null, 2) : text(value));
@@ -48,6 +50,24 @@ show<PortView[]>('ports', 'ports, their state, counters and drop reasons', ports
 show<MacView[]>('macs', 'the forwarding database: which MAC is behind which port', macsText);
 show<LeaseView[]>('leases', 'addresses handed out by DHCP', leasesText);
 show<FlowView[]>('flows', 'NAT sessions', flowsText);
+
+const forward = program.command('forward').description("ports of the host that are passed on to guests'");
+forward
+  .command('list', { isDefault: true })
+  .description('those that there are')
+  .action(async () => print(await fetch<ForwardView[]>('forwards'), forwardsText));
+forward
+  .command('add <FORWARD>')
+  .description('one more, as for --forward: 8080:192.168.100.10:80, udp/53:vm1:53')
+  .action(async (text: string) =>
+    print(await tell<ForwardView[]>(socket(), 'POST', 'forwards', { forward: text }), forwardsText),
+  );
+forward
+  .command('del <PORT>')
+  .description('one less, with its connections: tcp/8080')
+  .action(async (name: string) =>
+    print(await tell<ForwardView[]>(socket(), 'DELETE', `forwards/${name}`), forwardsText),
+  );
 
 program
   .command('show', { isDefault: true })

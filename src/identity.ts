@@ -23,6 +23,7 @@ export const gatewaySettings = (config: Config): GatewaySettings => ({
   natFiltering: config.natFiltering,
   maxFlows: config.maxFlows,
   maxGuestFlows: config.maxGuestFlows,
+  mtu: config.mtu,
   dhcp: config.dhcp !== undefined,
 });
 

@@ -4,6 +4,7 @@ import type { FlowView, Views } from './control/views.ts';
 import { Counters } from './dataplane/counters.ts';
 import { countEntries, listEntries } from './dataplane/fdb.ts';
 import type { SharedMemory } from './dataplane/messages.ts';
+import type { Forwarding } from './forwarding.ts';
 import { type Flow, listFlows } from './gateway/flowmemory.ts';
 import { stateName } from './gateway/tcpstate.ts';
 import type { PortTable } from './porttable.ts';
@@ -20,6 +21,7 @@ export function viewsOf(
   memory: SharedMemory,
   ports: PortTable,
   dhcp: DhcpService | undefined,
+  forwarding: Forwarding,
 ): Views {
   const counters = new Counters(memory.counters);
   const started = monotonicS();
@@ -60,6 +62,7 @@ export function viewsOf(
         ageS: Math.max(0, monotonicS() - entry.seenS),
       })),
     leases: () => dhcp?.leases() ?? [],
+    forwards: () => forwarding.list(),
     flows: () => listFlows(memory.flows, monotonicS()).map(flow => flowView(flow, config)),
   };
 }

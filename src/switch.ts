@@ -10,9 +10,11 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from './config.ts';
 import { Api } from './control/api.ts';
+import type { Views } from './control/views.ts';
 import { UPLINK_PORT } from './dataplane/messages.ts';
 import { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
+import { Forwarding } from './forwarding.ts';
 import { make, readPresent } from './host/apply.ts';
 import type { Change } from './host/changes.ts';
 import { Journal } from './host/journal.ts';
@@ -86,13 +88,20 @@ export class Switch {
     const shields = new Shields(config.name, journal, config.firewall !== 'none');
     await this.#changeHost(journal, present, shields);
     if (uplink !== undefined) await setUpUplink(config);
-    const dhcp = this.#startDhcp(plane);
+    const dhcp = this.#startDhcp(plane, () => forwarding.leasesChanged());
+    const forwarding = this.#forwarding(plane, dhcp);
     if (uplink !== undefined) this.#attachUplink(plane, uplink);
+    await forwarding.start();
     await this.#followTaps(plane, journal, shields);
-    const api = new Api(
-      join(config.runDir, `${config.name}.sock`),
-      viewsOf(config, plane.memory, this.#ports, dhcp),
-    );
+    await this.#listen(viewsOf(config, plane.memory, this.#ports, dhcp, forwarding), forwarding);
+  }
+
+  async #listen(views: Views, forwarding: Forwarding): Promise<void> {
+    const { name, runDir } = this.#config;
+    const api = new Api(join(runDir, `${name}.sock`), views, {
+      addForward: text => forwarding.add(text),
+      removeForward: name => forwarding.remove(name),
+    });
     await api.listen();
     this.#endings.push(() => api.close());
   }
@@ -183,7 +192,18 @@ export class Switch {
     return [...left, ...raised.flat()];
   }
 
-  #startDhcp(plane: Plane): DhcpService | undefined {
+  #forwarding(plane: Plane, dhcp: DhcpService | undefined): Forwarding {
+    return new Forwarding({
+      config: this.#config,
+      leases: () => dhcp?.leases() ?? [],
+      gateway: forwards => plane.forward(forwards),
+      host: async () => undefined,
+      taken: () => undefined,
+      warn: sentence => this.#log.warn(sentence),
+    });
+  }
+
+  #startDhcp(plane: Plane, changed: () => void): DhcpService | undefined {
     const config = this.#config;
     if (config.dhcp === undefined) return undefined;
     const service = new DhcpService({
@@ -196,6 +216,7 @@ export class Switch {
       send: (frame, egress) => void plane.inject(frame, egress),
       resolvers: hostResolvers,
       portName: index => this.#ports.nameOf(index),
+      changed,
       log: (level, sentence) => this.#log[level](sentence),
       now: Date.now,
     });

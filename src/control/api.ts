@@ -1,11 +1,25 @@
-/** The control API: HTTP and JSON over a unix socket. It only reads, so far: `GET /v1/<resource>`. */
+/**
+ * The control API: HTTP and JSON over a unix socket.
+ *
+ *   GET    /v1/<resource>             a view: status, ports, macs, leases, flows, forwards
+ *   POST   /v1/forwards               {"forward": "8080:192.168.100.10:80"}
+ *   DELETE /v1/forwards/tcp/8080
+ */
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { dirname } from 'node:path';
-import type { Views } from './views.ts';
+import { OperatorError } from '../errors.ts';
+import type { Actions, Views } from './views.ts';
 
 /** Who may connect: the owner and the socket's group. */
 const SOCKET_MODE = 0o660;
+const MAX_BODY = 65_536;
+
+/** An answer: its status and its body. */
+interface Answer {
+  readonly status: number;
+  readonly body: unknown;
+}
 
 export class Api {
   readonly #server: Server;
@@ -13,10 +27,13 @@ export class Api {
   constructor(
     readonly path: string,
     views: Views,
+    actions: Actions,
   ) {
     this.#server = createServer((request, response) => {
-      request.resume();
-      answer(response, request.method ?? '', request.url ?? '/', views);
+      answer(request, views, actions).then(
+        said => send(response, said),
+        (error: unknown) => send(response, refused(error)),
+      );
     });
   }
 
@@ -39,18 +56,62 @@ export class Api {
 
 const isResource = (views: Views, name: string): name is keyof Views => Object.hasOwn(views, name);
 
-function answer(response: ServerResponse, method: string, url: string, views: Views): void {
-  const resource = /^\/v1\/(\w+)$/.exec(url)?.[1];
-  if (resource === undefined || !isResource(views, resource)) {
-    send(response, 404, { code: 'not_found', message: `there is no ${url}; try /v1/status` });
-  } else if (method !== 'GET') {
-    send(response, 405, { code: 'method_not_allowed', message: `${url} takes GET, not ${method}` });
-  } else {
-    send(response, 200, views[resource]());
+async function answer(request: IncomingMessage, views: Views, actions: Actions): Promise<Answer> {
+  const { method = '', url = '/' } = request;
+  const body = await bodyOf(request);
+  const forward = /^\/v1\/forwards\/([\w/]+)$/.exec(url)?.[1];
+  if (forward !== undefined && method === 'DELETE') {
+    await actions.removeForward(forward);
+    return { status: 200, body: views.forwards() };
   }
+  const resource = /^\/v1\/(\w+)$/.exec(url)?.[1];
+  if (resource === undefined || !isResource(views, resource))
+    return fault(404, 'not_found', `there is no ${url}; try /v1/status`);
+  if (resource === 'forwards' && method === 'POST') {
+    await actions.addForward(forwardIn(body));
+    return { status: 201, body: views.forwards() };
+  }
+  if (method !== 'GET') return fault(405, 'method_not_allowed', `${url} does not take ${method}`);
+  return { status: 200, body: views[resource]() };
 }
 
-function send(response: ServerResponse, status: number, body: unknown): void {
+function forwardIn(body: string): string {
+  const expected = 'expected {"forward": "PORT:GUEST:PORT"}';
+  try {
+    const { forward } = JSON.parse(body) as { forward?: unknown };
+    if (typeof forward === 'string') return forward;
+  } catch (cause) {
+    throw new OperatorError(`the body is no JSON; ${expected}`, { code: 'Usage', cause });
+  }
+  throw new OperatorError(`the body names no forward; ${expected}`, { code: 'Usage' });
+}
+
+async function bodyOf(request: IncomingMessage): Promise<string> {
+  const chunks: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of request as AsyncIterable<Buffer>) {
+    bytes += chunk.length;
+    if (bytes > MAX_BODY)
+      throw new OperatorError(`the body is too long; expected at most ${MAX_BODY} bytes`, { code: 'Usage' });
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks).toString();
+}
+
+const fault = (status: number, code: string, message: string): Answer => ({
+  status,
+  body: { code, message },
+});
+
+/** What can't be done is told with its reason; a fault of ours with its message. */
+function refused(error: unknown): Answer {
+  if (!(error instanceof OperatorError)) return fault(500, 'fault', String(error));
+  return error.code === 'Usage'
+    ? fault(400, 'refused', error.message)
+    : fault(409, 'conflict', error.message);
+}
+
+function send(response: ServerResponse, { status, body }: Answer): void {
   response.writeHead(status, { 'content-type': 'application/json' });
   response.end(`${JSON.stringify(body)}\n`);
 }

@@ -1,6 +1,6 @@
 /** The switch's tables as text, for `vswitchctl` and the demo's last screen. */
 import { table } from './table.ts';
-import type { FlowView, LeaseView, MacView, PortView, StatusView } from './views.ts';
+import type { FlowView, ForwardView, LeaseView, MacView, PortView, StatusView } from './views.ts';
 
 export const statusText = (status: StatusView): string =>
   `${status.name}  ${status.subnet}  gateway ${status.gateway}  ${status.portsUp}/${status.ports} ports up  ` +
@@ -56,6 +56,17 @@ export const flowsText = (flows: readonly FlowView[]): string =>
       flow.remote,
       flow.state,
       duration(flow.idleS),
+    ]),
+  );
+
+export const forwardsText = (forwards: readonly ForwardView[]): string =>
+  table(
+    ['HOST PORT', 'GUEST', 'GUEST PORT', 'ADDRESS'],
+    forwards.map(forward => [
+      `${forward.protocol}/${forward.port}`,
+      forward.guest,
+      forward.guestPort,
+      forward.address ?? 'nobody has that name',
     ]),
   );
 

@@ -41,6 +41,17 @@ export interface FlowView {
   readonly idleS: number;
 }
 
+export interface ForwardView {
+  readonly protocol: string;
+  /** Of the host. */
+  readonly port: number;
+  /** As it was written: an address, or a lease's host name. */
+  readonly guest: string;
+  readonly guestPort: number;
+  /** Where the guest is; left out while nobody has that name. */
+  readonly address?: string;
+}
+
 export interface StatusView {
   readonly name: string;
   readonly version: string;
@@ -64,4 +75,13 @@ export interface Views {
   macs(): MacView[];
   leases(): LeaseView[];
   flows(): FlowView[];
+  forwards(): ForwardView[];
+}
+
+/** What may be changed at run time; an OperatorError says why something can't be. */
+export interface Actions {
+  /** As for `--forward`. */
+  addForward(text: string): Promise<void>;
+  /** `tcp/8080`. */
+  removeForward(name: string): Promise<void>;
 }

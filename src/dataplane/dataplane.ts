@@ -9,9 +9,7 @@ import { GONE } from '../port/port.ts';
 import type { Mac } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
-import * as tcp from '../wire/tcp.ts';
-import { UDP_SIZE } from '../wire/udp.ts';
-import { csumStart, GSO_ECN, GSO_NONE, GSO_UDP_L4, gsoSize, gsoType } from '../wire/vnet.ts';
+import { fits } from '../wire/segment.ts';
 import { Batch, DROPPED, FLOOD, GATEWAY_PORT, MAX_PORTS, type Stage } from './batch.ts';
 import { Counters } from './counters.ts';
 import { Fdb } from './fdb.ts';
@@ -39,9 +37,6 @@ export interface DataplaneOptions {
   /** A port's device has vanished; it is no longer used, and waits for its `detach`. */
   onGone(index: number): void;
 }
-
-/** An Ethernet header with two VLAN tags: what a frame may have beyond its port's IP MTU. */
-const LINK_BYTES = 22;
 
 export class Dataplane {
   readonly counters: Counters;
@@ -181,9 +176,14 @@ export class Dataplane {
     const batch = this.#batch;
     const port = this.#ports[index];
     if (port === undefined) this.counters.drop(index, Drop.PortDown, 1);
-    else if (this.#lists.fits(index, batch.length[row] as number) || fits(batch, row, port.mtu))
+    else if (this.#lists.fits(index, batch.length[row] as number) || this.#fits(row, port.mtu))
       this.#lists.add(row, index);
     else this.counters.drop(index, Drop.EgressMtu, 1);
+  }
+
+  #fits(row: number, mtu: number): boolean {
+    const { mem, offset, l3, length } = this.#batch;
+    return fits(mem, offset[row] as number, l3[row] as number, length[row] as number, mtu);
   }
 
   #send(index: number): void {
@@ -221,22 +221,4 @@ export class Dataplane {
       if (this.#ports[index] !== undefined && index !== this.#uplink) indices.push(index);
     this.#flooded = Int32Array.from(indices);
   }
-}
-
-/**
- * Tags come on top of the MTU. Of a frame to be segmented each segment must fit: IP and transport header with gso_size
- * bytes. The transport header begins where the sum does. A sender that lies about it gets past this test at the most,
- * and no further: whoever segments reads the packet itself.
- */
-function fits(batch: Batch, row: number, mtu: number): boolean {
-  const { mem } = batch;
-  const at = batch.offset[row] as number;
-  const l3 = batch.l3[row] as number;
-  const end = at + (batch.length[row] as number);
-  const kind = gsoType(mem, at) & ~GSO_ECN;
-  if (kind === GSO_NONE) return end - at <= mtu + Math.min(l3 - at, LINK_BYTES);
-  const l4 = at + csumStart(mem, at);
-  if (l4 + tcp.TCP_SIZE > end) return false; // no header stands there
-  const header = kind === GSO_UDP_L4 ? UDP_SIZE : tcp.headerLength(mem, l4);
-  return l4 - l3 + header + gsoSize(mem, at) <= mtu;
 }

@@ -29,6 +29,7 @@ export interface GatewaySettings {
   readonly natFiltering: NatFiltering;
   readonly maxFlows: number;
   readonly maxGuestFlows: number;
+  readonly mtu: number;
   readonly dhcp: boolean;
 }
 

@@ -41,6 +41,8 @@ export interface ExpressParts {
   readonly flows: FlowParts;
   readonly neighbours: Neighbours;
   readonly natAddress: Ip4;
+  /** What every port takes, bytes. */
+  readonly mtu: number;
   readonly gatewayMac: Mac;
   readonly uplinkMac: Mac;
   readonly uplink: number;
@@ -75,12 +77,14 @@ export function express(batch: Batch, parts: ExpressParts): Express {
   const first = new Int32Array(batch.capacity);
   const witness = new Int32Array(1);
 
+  const widest = ETHERNET_SIZE + parts.mtu;
+
   /** TCP or UDP, if the row is a whole, sound and finished packet of either to the gateway, without tags, options or fragments; else -1. */
   const usualProtocol = (row: number): number => {
     const at = offset[row] as number;
     const packet = at + ETHERNET_SIZE;
     if (l3[row] !== packet || etherType[row] !== ETHERTYPE_IP4 || halves[(at - 10) >> 1] !== 0) return -1;
-    if (isGroup(destinationKey[row] as number)) return -1;
+    if (isGroup(destinationKey[row] as number) || (length[row] as number) > widest) return -1;
     const protocol = ip4.plainProtocol(mem, packet, (length[row] as number) - ETHERNET_SIZE);
     if (protocol !== UDP && protocol !== TCP) return -1;
     const bytes = ip4.totalLength(mem, packet) - HEADER;

@@ -29,9 +29,18 @@ import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as icmp from '../wire/icmp.ts';
 import * as ip4 from '../wire/ipv4.ts';
+import { fits } from '../wire/segment.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
-import { csumOffset, csumStart, finished, VNET_NEEDS_CSUM, vnetFlags } from '../wire/vnet.ts';
+import {
+  csumOffset,
+  csumStart,
+  finished,
+  GSO_NONE,
+  gsoType,
+  VNET_NEEDS_CSUM,
+  vnetFlags,
+} from '../wire/vnet.ts';
 import { ArpResponder } from './arp.ts';
 import { type Express, express } from './express.ts';
 import { type FlowParts, partsOf } from './flowmemory.ts';
@@ -39,6 +48,7 @@ import { Fragments, type Lost } from './fragments.ts';
 import { IcmpSender } from './icmp.ts';
 import { Nat, type NatForward } from './nat.ts';
 import { Neighbours } from './neighbours.ts';
+import { split } from './split.ts';
 
 const DHCP_SERVER_PORT = 67;
 const ALL_ONES = -1 as Ip4;
@@ -62,6 +72,8 @@ export interface GatewayOptions {
   readonly natAddress: Ip4;
   readonly natFiltering: NatFiltering;
   readonly maxGuestFlows: number;
+  /** What every port takes, bytes. */
+  readonly mtu: number;
   /** Are DHCP messages for the control plane? */
   readonly dhcp: boolean;
   readonly punt: Punt;
@@ -188,11 +200,29 @@ export class Gateway implements GatewayStage {
       return Drop.Ip4BadSource;
     if (source === natAddress) return Drop.Ip4BadSource;
     const to = ip4.destination(mem, l3);
+    if (to === broadcast || to === network || isNowhere(to)) return Drop.Ip4BadDestination;
+    if (!this.#fits(batch, row)) return this.#narrow(batch, row);
     if (to === gatewayIp) return this.#toHost(batch, row, l3);
     if (to === natAddress) return this.#hairpin(batch, row, l3);
-    if (to === broadcast || to === network || isNowhere(to)) return Drop.Ip4BadDestination;
     if (this.#isLocal(to)) return this.#toGuestByGateway(batch, row, l3, to);
     return this.#outside(batch, row);
+  }
+
+  #fits({ mem, offset, l3, length }: Batch, row: number): boolean {
+    return fits(mem, offset[row] as number, l3[row] as number, length[row] as number, this.#o.mtu);
+  }
+
+  /** A packet larger than what any port takes: in parts, or back with what it may be (RFC 1812 §5.3.4, RFC 1191 §4). */
+  #narrow(batch: Batch, row: number): Drop {
+    const { mem } = batch;
+    const l3 = batch.l3[row] as number;
+    if (!ip4.dontFragment(mem, l3) && gsoType(mem, batch.offset[row] as number) === GSO_NONE) {
+      if (!split(batch, row, this.#o.mtu, this.#pass)) return Drop.EgressMtu;
+      batch.egress[row] = CONSUMED;
+      return Drop.None;
+    }
+    this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.FRAGMENTATION_NEEDED, this.#o.mtu);
+    return Drop.EgressMtu;
   }
 
   #toHost(batch: Batch, row: number, l3: number): Drop {

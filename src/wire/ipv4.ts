@@ -100,6 +100,10 @@ export function decrementTtl(mem: DataView, at: number): void {
 export const setTotalLength = (mem: DataView, at: number, bytes: number): void =>
   mem.setUint16(at + TOTAL_LENGTH, bytes);
 
+/** Makes it the part of a packet that begins at `offset` bytes; the header's checksum is the caller's. */
+export const setFragment = (mem: DataView, at: number, offset: number, more: boolean): void =>
+  mem.setUint16(at + FRAGMENT, (more ? MORE_FRAGMENTS : 0) | (offset / 8));
+
 /** Sums the header anew. */
 export function setChecksum(mem: DataView, at: number): void {
   mem.setUint16(at + CHECKSUM, 0);

@@ -2,9 +2,11 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { A, A_MAC, B, GATEWAY, GATEWAY_MAC, NAT_ADDRESS as NAT } from '../../fixtures/arp.ts';
+import { fragmentsOf } from '../../fixtures/fragments.ts';
 import { down, up, WORLD } from '../../fixtures/nat.ts';
 import { arpFrame, echoPacket, ip, mac, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
 import { BURST } from '../../src/dataplane/batch.ts';
+import type { Ip4 } from '../../src/wire/address.ts';
 import { slopeOf } from '../slope.ts';
 import { memorySwitch } from './harness.ts';
 
@@ -59,6 +61,43 @@ test('gateway: allocates nothing per frame', () => {
   });
   assert.ok(slope < BYTES_A_FRAME, `${slope.toFixed(2)} bytes a frame`);
   assert.ok((box.ports.uplink?.sentFrames ?? 0) > ROUNDS && (box.ports.p0?.sentFrames ?? 0) > ROUNDS);
+});
+
+test('gateway: nor for fragments, in and out of order, refused, waiting in vain, or made here', () => {
+  const box = memorySwitch();
+  const text = 'x'.repeat(1_000);
+  const pieces = (source: Ip4, destination: Ip4, id: number): Uint8Array[] =>
+    fragmentsOf(udpPacket({ source, destination }, { from: 4000, to: 4000 }, text), 400, id);
+  const mixed = ([first, second, third]: Uint8Array[]): Uint8Array[] =>
+    [third, first, second].map(bytes => bytes as Uint8Array);
+  const large = udpPacket({ source: A, destination: WORLD }, { from: 4000, to: 53 }, 'x'.repeat(2_000));
+  box.ports.p0?.loop(
+    burst(
+      [
+        ...pieces(A, WORLD, 1),
+        ...mixed(pieces(A, WORLD, 2)),
+        pieces(A, WORLD, 3)[1] as Uint8Array,
+        large,
+      ].map(bytes => up(A_MAC, bytes)),
+    ),
+    true,
+  );
+  box.ports.p1?.loop(
+    burst([arpFrame({ operation: 1, sender: A_MAC, senderIp: A, targetIp: GATEWAY })]),
+    true,
+  );
+  box.ports.uplink?.loop(
+    burst([...mixed(pieces(WORLD, NAT, 4)), ...mixed(pieces(C, NAT, 5))].map(bytes => down(bytes))),
+    true,
+  );
+  let nowMs = 0;
+  const slope = slopeOf({ rounds: ROUNDS, warmUp: WARM_UP, framesARound: FRAMES_A_ROUND }, () => {
+    nowMs += 1;
+    box.plane.step(nowMs);
+    if (nowMs % 100 === 0) box.plane.tick(nowMs);
+  });
+  assert.ok(slope < BYTES_A_FRAME, `${slope.toFixed(2)} bytes a frame`);
+  assert.ok((box.ports.uplink?.sentFrames ?? 0) > 100_000 && (box.ports.p0?.sentFrames ?? 0) > 100_000);
 });
 
 test.run();

@@ -37,6 +37,7 @@ export function memorySwitch(options: Partial<GatewayOptions> & { readonly maxFl
     uplink: UPLINK,
     natAddress: NAT_ADDRESS,
     natFiltering: 'address',
+    mtu: 1_500,
     maxGuestFlows: options.maxFlows ?? 64,
     dhcp: true,
     punt: {

@@ -55,6 +55,8 @@ export interface DhcpServiceOptions {
   resolvers(): readonly Ip4[];
   portName(index: number): string;
   log(level: 'warn' | 'error', sentence: string): void;
+  /** Leases have changed, and the change is on disk. */
+  changed?(): void;
   /** Unix time, ms: only what `leases` compares with. */
   now(): number;
 }
@@ -192,6 +194,7 @@ export class DhcpService {
     }
     for (const change of changes) store.stage(change.ip, change.after);
     const stored = await this.#commit(changes);
+    if (stored && changes.length > 0) this.#options.changed?.();
     for (const { reply, ingress } of replies) {
       if (stored || reply.message.type !== MessageType.Ack) this.#send(reply, ingress);
       else this.#ignore('NotStored');

@@ -1,0 +1,164 @@
+/**
+ * Port forwards as they are wanted, and the two places that must know them: the host's rules bring a connection to the NAT
+ * address, the gateway passes it to the guest. A guest that is named is looked for among the leases, again whenever one
+ * changes; till it is found its port is nobody's, and the gateway answers nothing.
+ */
+import type { Config, Forward } from './config.ts';
+import { guestFault } from './config.ts';
+import type { ForwardView } from './control/views.ts';
+import { OperatorError } from './errors.ts';
+import { MAX_FORWARDS } from './gateway/flowmemory.ts';
+import type { NatForward } from './gateway/nat.ts';
+import { parseForwards } from './settings/forward.ts';
+import { Refusal } from './settings/schema.ts';
+import { formatIp4, type Ip4, parseIp4 } from './wire/address.ts';
+import * as ip4 from './wire/ipv4.ts';
+
+/** A lease, as far as a name is looked for in it. */
+export interface NamedLease {
+  readonly address: string;
+  readonly hostname?: string;
+  readonly state: string;
+}
+
+export interface ForwardingParts {
+  readonly config: Pick<Config, 'subnet' | 'natAddress' | 'forwards'>;
+  leases(): readonly NamedLease[];
+  /** Tells the gateway all that it shall pass on. */
+  gateway(forwards: readonly NatForward[]): void;
+  /** Makes the host's rules those for exactly these. */
+  host(forwards: readonly Forward[]): Promise<void>;
+  /** Why a port of the host can't be forwarded, as the end of a sentence; undefined: it can. */
+  taken(forward: Forward): string | undefined;
+  warn(sentence: string): void;
+}
+
+const PROTOCOLS = { tcp: ip4.TCP, udp: ip4.UDP } as const;
+
+export const nameOf = ({ protocol, port }: Pick<Forward, 'protocol' | 'port'>): string =>
+  `${protocol}/${port}`;
+
+export class Forwarding {
+  readonly #parts: ForwardingParts;
+  #forwards: readonly Forward[] = [];
+  /** Where named guests were last, by name. */
+  readonly #found = new Map<string, Ip4>();
+  /** Changes are made one after the other. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: ForwardingParts) {
+    this.#parts = parts;
+  }
+
+  /** Sets up what the configuration asks for; refuses what the host itself uses, before anything is changed. */
+  start(): Promise<void> {
+    const { forwards } = this.#parts.config;
+    for (const forward of forwards) this.#checkPort(forward);
+    return this.#make(forwards);
+  }
+
+  list(): ForwardView[] {
+    return this.#forwards.map(forward => {
+      const address = this.#addressOf(forward);
+      return {
+        protocol: forward.protocol,
+        port: forward.port,
+        guest: typeof forward.guest === 'string' ? forward.guest : formatIp4(forward.guest),
+        guestPort: forward.guestPort,
+        ...(address === undefined ? {} : { address: formatIp4(address) }),
+      };
+    });
+  }
+
+  /** Adds one that is written as for `--forward`. Throws an OperatorError that says why it can't be. */
+  add(text: string): Promise<void> {
+    const parsed = parseForwards([text]);
+    if (parsed instanceof Refusal) throw usage(`forward ${text}: ${parsed.why}`);
+    const forward = parsed[0] as Forward;
+    return this.#inTurn(() => {
+      this.#check(forward);
+      return this.#make([...this.#forwards, forward]);
+    });
+  }
+
+  /** Takes one away, `tcp/8080`, with its conversations. Throws an OperatorError when there is none. */
+  remove(name: string): Promise<void> {
+    return this.#inTurn(() => {
+      const left = this.#forwards.filter(forward => nameOf(forward) !== name);
+      if (left.length === this.#forwards.length)
+        throw usage(`forward ${name}: there is none; expected one that is, such as tcp/8080`);
+      return this.#make(left);
+    });
+  }
+
+  /** Leases have changed: named guests may have come, moved or gone. */
+  leasesChanged(): void {
+    if (this.#forwards.some(({ guest }) => typeof guest === 'string')) this.#tellGateway();
+  }
+
+  #inTurn<T>(act: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(act, act);
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #make(forwards: readonly Forward[]): Promise<void> {
+    await this.#parts.host(forwards);
+    this.#forwards = forwards;
+    this.#tellGateway();
+  }
+
+  #tellGateway(): void {
+    this.#parts.gateway(
+      this.#forwards.flatMap(forward => {
+        const guest = this.#addressOf(forward);
+        const { port, guestPort } = forward;
+        return guest === undefined ? [] : [{ protocol: PROTOCOLS[forward.protocol], port, guest, guestPort }];
+      }),
+    );
+  }
+
+  #check(forward: Forward): void {
+    const name = nameOf(forward);
+    const { subnet, natAddress } = this.#parts.config;
+    const fault =
+      typeof forward.guest === 'string' ? undefined : guestFault(forward.guest, subnet, natAddress);
+    if (fault !== undefined)
+      throw usage(`forward ${name}: ${fault}; expected a guest's address in ${subnet.text}`);
+    const other = this.#forwards.find(known => nameOf(known) === name);
+    if (other !== undefined)
+      throw usage(`forward ${name}: is there already; expected another port, or take that away first`);
+    if (this.#forwards.length >= MAX_FORWARDS)
+      throw usage(`forward ${name}: there are ${MAX_FORWARDS} already; expected at most that many`);
+    this.#checkPort(forward);
+  }
+
+  #checkPort(forward: Forward): void {
+    const taken = this.#parts.taken(forward);
+    if (taken !== undefined)
+      throw new OperatorError(`forward ${nameOf(forward)}: ${taken}`, { code: 'Busy' });
+  }
+
+  /**
+   * The guest's address. Any guest may call itself by any name, so the one that had the name first keeps it while its lease
+   * lasts, and of two that come to it at once neither gets it.
+   */
+  #addressOf({ guest }: Forward): Ip4 | undefined {
+    if (typeof guest !== 'string') return guest;
+    const known = this.#found.get(guest);
+    const addresses = this.#parts
+      .leases()
+      .filter(lease => lease.state === 'bound' && lease.hostname?.toLowerCase() === guest.toLowerCase())
+      .map(lease => parseIp4(lease.address) as Ip4);
+    if (known !== undefined && addresses.includes(known)) return known;
+    this.#found.delete(guest);
+    const [only, another] = addresses;
+    if (another !== undefined)
+      this.#parts.warn(`${addresses.length} guests call themselves ${guest}, so nothing is forwarded to it`);
+    if (only === undefined || another !== undefined) return undefined;
+    this.#found.set(guest, only);
+    return only;
+  }
+}
+
+const usage = (message: string): OperatorError => new OperatorError(message, { code: 'Usage' });

@@ -1,0 +1,104 @@
+/** The control API over its socket: views, changes, and what it says to those who ask wrongly. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { Api } from '../../src/control/api.ts';
+import { ask, tell } from '../../src/control/client.ts';
+import type { ForwardView, Views } from '../../src/control/views.ts';
+import { OperatorError } from '../../src/errors.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'vswitchd-api-'));
+const path = join(folder, 'vsw0.sock');
+const forwards: ForwardView[] = [];
+const nothing = { ports: () => [], macs: () => [], leases: () => [], flows: () => [] };
+
+const api = new Api(
+  path,
+  { ...nothing, forwards: () => forwards, status: () => ({ name: 'vsw0' }) } as unknown as Views,
+  {
+    addForward: async text => {
+      if (text === 'taken') throw new OperatorError('forward taken: is in use', { code: 'Busy' });
+      if (text === 'broken') throw new Error('no such thing');
+      forwards.push({ protocol: 'tcp', port: 80, guest: text, guestPort: 80 });
+    },
+    removeForward: async name => {
+      if (name !== 'tcp/80') throw new OperatorError(`forward ${name}: there is none`, { code: 'Usage' });
+      forwards.length = 0;
+    },
+  },
+);
+
+test.before(() => api.listen());
+test.after(async () => {
+  await api.close();
+  rmSync(folder, { recursive: true });
+});
+
+/** Status and body of what is answered to a request as it stands. */
+const raw = (method: string, url: string, body = ''): Promise<[number, Record<string, unknown>]> =>
+  new Promise((resolve, reject) => {
+    const asked = request({ socketPath: path, method, path: url }, response => {
+      let said = '';
+      response.on('data', chunk => {
+        said += chunk;
+      });
+      response.on('end', () => resolve([response.statusCode ?? 0, JSON.parse(said)]));
+    });
+    asked.on('error', reject);
+    asked.end(body);
+  });
+
+const refusal = (act: Promise<unknown>): Promise<OperatorError> =>
+  act.then(
+    () => {
+      throw new Error('accepted');
+    },
+    (error: unknown) => {
+      assert.instance(error, OperatorError);
+      return error as OperatorError;
+    },
+  );
+
+test('views are read', async () => {
+  assert.equal(await ask(path, 'status'), { name: 'vsw0' });
+  assert.equal(await ask(path, 'forwards'), []);
+});
+
+test('a forward is added and taken away', async () => {
+  assert.is((await tell<ForwardView[]>(path, 'POST', 'forwards', { forward: 'vm1' })).length, 1);
+  assert.equal(await tell(path, 'DELETE', 'forwards/tcp/80'), []);
+});
+
+test('what can’t be done comes back as its sentence, with the exit code', async () => {
+  const taken = await refusal(tell(path, 'POST', 'forwards', { forward: 'taken' }));
+  assert.equal([taken.message, taken.exitCode], ['forward taken: is in use', 3]);
+  const none = await refusal(tell(path, 'DELETE', 'forwards/tcp/1'));
+  assert.equal([none.message, none.exitCode], ['forward tcp/1: there is none', 2]);
+});
+
+for (const [method, url, body, status, code] of [
+  ['GET', '/v1/nothing', '', 404, 'not_found'],
+  ['GET', '/v1/constructor', '', 404, 'not_found'],
+  ['GET', '/', '', 404, 'not_found'],
+  ['PUT', '/v1/status', '', 405, 'method_not_allowed'],
+  ['POST', '/v1/flows', '{}', 405, 'method_not_allowed'],
+  ['POST', '/v1/forwards', 'nonsense', 400, 'refused'],
+  ['POST', '/v1/forwards', '{"forward": 7}', 400, 'refused'],
+  ['POST', '/v1/forwards', 'null', 400, 'refused'],
+  ['POST', '/v1/forwards', 'x'.repeat(70_000), 400, 'refused'],
+  ['POST', '/v1/forwards', '{"forward": "broken"}', 500, 'fault'],
+] as const)
+  test(`${method} ${url} ${body.slice(0, 20)}: ${status}`, async () => {
+    const [answered, said] = await raw(method, url, body);
+    assert.equal([answered, said.code], [status, code]);
+    assert.type(said.message, 'string');
+  });
+
+test('nobody at the socket: exit code 3', async () => {
+  assert.is((await refusal(ask(join(folder, 'none.sock'), 'status'))).exitCode, 3);
+});
+
+test.run();
