@@ -50,11 +50,14 @@ export class Forwarding {
     this.#parts = parts;
   }
 
-  /** Sets up what the configuration asks for; refuses what the host itself uses, before anything is changed. */
+  /** Refuses what the host itself uses; to be called before anything is changed. */
+  check(): void {
+    for (const forward of this.#parts.config.forwards) this.#checkPort(forward);
+  }
+
+  /** Sets up what the configuration asks for. */
   start(): Promise<void> {
-    const { forwards } = this.#parts.config;
-    for (const forward of forwards) this.#checkPort(forward);
-    return this.#make(forwards);
+    return this.#make(this.#parts.config.forwards);
   }
 
   list(): ForwardView[] {

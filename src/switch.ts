@@ -17,6 +17,7 @@ import { OperatorError } from './errors.ts';
 import { Forwarding } from './forwarding.ts';
 import { make, readPresent } from './host/apply.ts';
 import type { Change } from './host/changes.ts';
+import { portTaken, setForwards } from './host/forwards.ts';
 import { Journal } from './host/journal.ts';
 import { checkRoutes, setUpUplink } from './host/links.ts';
 import { Locks } from './host/locks.ts';
@@ -33,6 +34,7 @@ import { hostResolvers } from './service/dhcp/resolvers.ts';
 import { DhcpService } from './service/dhcp/service.ts';
 import { SqliteStore } from './service/dhcp/sqlite.ts';
 import { viewsOf } from './status.ts';
+import { UNSPECIFIED } from './wire/address.ts';
 
 /** Where the journal of a switch is. */
 export const journalPath = (config: Pick<Config, 'name' | 'stateDir'>): string =>
@@ -45,6 +47,9 @@ export class Switch {
   readonly #native = loadNative();
   readonly #locks = new Locks();
   readonly #ports: PortTable;
+  #dhcp: DhcpService | undefined;
+  /** Has the host a set of forwarded ports? */
+  #rules = false;
   /** How to end what has been started, in the order of starting. */
   readonly #endings: (() => unknown)[] = [];
 
@@ -83,17 +88,18 @@ export class Switch {
     this.#endings.push(() => this.#locks.release());
     const journal = openJournal(config);
     const plane = this.#startPlane(); // first: its thread starts while the host is looked at
+    const forwarding = this.#forwarding(plane);
+    forwarding.check();
     const [present] = await Promise.all([readPresent(journal.changes), checkRoutes(config)]);
     const uplink = config.uplink === 'tun' ? this.#openUplink() : undefined;
     const shields = new Shields(config.name, journal, config.firewall !== 'none');
     await this.#changeHost(journal, present, shields);
     if (uplink !== undefined) await setUpUplink(config);
-    const dhcp = this.#startDhcp(plane, () => forwarding.leasesChanged());
-    const forwarding = this.#forwarding(plane, dhcp);
+    this.#dhcp = this.#startDhcp(plane, () => forwarding.leasesChanged());
     if (uplink !== undefined) this.#attachUplink(plane, uplink);
     await forwarding.start();
     await this.#followTaps(plane, journal, shields);
-    await this.#listen(viewsOf(config, plane.memory, this.#ports, dhcp, forwarding), forwarding);
+    await this.#listen(viewsOf(config, plane.memory, this.#ports, this.#dhcp, forwarding), forwarding);
   }
 
   async #listen(views: Views, forwarding: Forwarding): Promise<void> {
@@ -176,8 +182,8 @@ export class Switch {
     if (this.#config.uplink === 'tun')
       await this.#locks.need(FORWARDING, present.sysctl(FORWARDING) ?? '1', name);
     await make(changes);
-    // IPv6 on the uplink would let the host talk to what no guest sees; the setting goes with the interface.
-    if (this.#config.uplink === 'tun') writeIfPresent(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
+    this.#rules = usable && this.#config.uplink === 'tun' && this.#config.natAddress !== UNSPECIFIED;
+    if (this.#config.uplink === 'tun') setUplink(name);
   }
 
   /** What a killed instance has left of taps that are wanted again: a guest may hold them. */
@@ -192,13 +198,13 @@ export class Switch {
     return [...left, ...raised.flat()];
   }
 
-  #forwarding(plane: Plane, dhcp: DhcpService | undefined): Forwarding {
+  #forwarding(plane: Plane): Forwarding {
     return new Forwarding({
       config: this.#config,
-      leases: () => dhcp?.leases() ?? [],
+      leases: () => this.#dhcp?.leases() ?? [],
       gateway: forwards => plane.forward(forwards),
-      host: async () => undefined,
-      taken: () => undefined,
+      host: forwards => (this.#rules ? setForwards(this.#config, forwards) : Promise.resolve()),
+      taken: portTaken,
       warn: sentence => this.#log.warn(sentence),
     });
   }
@@ -271,10 +277,20 @@ function openJournal(config: Config): Journal {
   return new Journal(journalPath(config));
 }
 
+/** Settings that go with the interface. */
+function setUplink(name: string): void {
+  // IPv6 on the uplink would let the host talk to what no guest sees.
+  writeIfPresent(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
+  // A forwarded port is reached from 127.0.0.1; the gateway lets no guest address it.
+  writeIfPresent(`/proc/sys/net/ipv4/conf/${name}/route_localnet`, '1');
+  // What comes by the uplink and goes back by it, to another guest, has no shorter way.
+  writeIfPresent(`/proc/sys/net/ipv4/conf/${name}/send_redirects`, '0');
+}
+
 function writeIfPresent(path: string, value: string): void {
   try {
     writeFileSync(path, value);
   } catch {
-    // this kernel has no IPv6
+    // this kernel has no IPv6, or none of that name
   }
 }

@@ -107,7 +107,10 @@ test('a port that the host itself uses is refused at the start and later', async
   const taken = ({ port }: Forward): string | undefined =>
     port === 22 ? 'a program listens on it' : undefined;
   const first = bench('22:192.168.100.10:22', { taken });
-  assert.match((await refusal(() => first.forwarding.start())).message, /tcp\/22: a program listens on it/);
+  assert.match(
+    (await refusal(async () => first.forwarding.check())).message,
+    /tcp\/22: a program listens on it/,
+  );
   assert.equal(first.told.host, []);
   const later = bench('', { taken });
   await later.forwarding.start();

@@ -1,9 +1,10 @@
 /**
- * ARP at the gateway, RFC 826 and 5227: answers for the gateway's own address and no other (blanket proxy ARP would make
- * every client decline its address), defends it, learns who is where, and asks.
+ * ARP at the gateway, RFC 826 and 5227: answers for the gateway's own addresses and no other (blanket proxy ARP would make
+ * every client decline its address), defends them, learns who is where, and asks. The NAT address is the gateway's, too:
+ * guests reach each other's mappings by it.
  */
 import { type Batch, FLOOD, GATEWAY_PORT } from '../dataplane/batch.ts';
-import type { Ip4, Mac } from '../wire/address.ts';
+import { type Ip4, type Mac, UNSPECIFIED } from '../wire/address.ts';
 import * as arp from '../wire/arp.ts';
 import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
@@ -15,13 +16,16 @@ const ARP_FRAME = ethernet.ETHERNET_SIZE + arp.ARP_SIZE;
 
 export class ArpResponder {
   readonly #ip: Ip4;
+  readonly #natIp: Ip4;
   readonly #mac: Mac;
   readonly #neighbours: Neighbours;
   readonly #inSubnet: (ip: number) => boolean;
   #defendedMs = Number.NEGATIVE_INFINITY;
 
-  constructor(ip: Ip4, mac: Mac, neighbours: Neighbours, inSubnet: (ip: number) => boolean) {
+  /** `natIp`: UNSPECIFIED without a NAT. */
+  constructor(ip: Ip4, natIp: Ip4, mac: Mac, neighbours: Neighbours, inSubnet: (ip: number) => boolean) {
     this.#ip = ip;
+    this.#natIp = natIp;
     this.#mac = mac;
     this.#neighbours = neighbours;
     this.#inSubnet = inSubnet;
@@ -35,8 +39,8 @@ export class ArpResponder {
     const reason = arp.check(mem, l3, at + (batch.length[row] as number) - l3);
     if (reason !== Drop.None) return reason;
     const sender = arp.senderIp(mem, l3);
-    if (sender === this.#ip) {
-      this.#defend(batch);
+    if (this.#isOurs(sender)) {
+      this.#defend(batch, sender);
       return Drop.None;
     }
     const hi = arp.senderMacHi(mem, l3);
@@ -46,26 +50,27 @@ export class ArpResponder {
       this.#neighbours.learn(sender, hi, lo, batch.nowS);
       this.#neighbours.release(batch, sender, hi, lo, GATEWAY_PORT);
     }
-    if (arp.operation(mem, l3) === arp.REQUEST && arp.targetIp(mem, l3) === this.#ip && !ethernet.isGroup(hi))
-      this.#answer(batch, row, hi, lo, sender);
+    const target = arp.targetIp(mem, l3);
+    if (arp.operation(mem, l3) === arp.REQUEST && this.#isOurs(target) && !ethernet.isGroup(hi))
+      this.#send(batch, batch.ingress[row] as number, arp.REPLY, hi, lo, target, hi, lo, sender);
     return Drop.None;
   }
 
   /** Broadcasts a request for an address of the subnet, if it has not just been asked for. */
   ask(batch: Batch, ip: Ip4): void {
     if (!this.#neighbours.mayAsk(ip, batch.nowS)) return;
-    this.#send(batch, FLOOD, arp.REQUEST, 0xffff, -1, 0, 0, ip);
+    this.#send(batch, FLOOD, arp.REQUEST, 0xffff, -1, this.#ip, 0, 0, ip);
   }
 
-  #answer(batch: Batch, row: number, hi: number, lo: number, sender: Ip4): void {
-    this.#send(batch, batch.ingress[row] as number, arp.REPLY, hi, lo, hi, lo, sender);
+  #isOurs(ip: Ip4): boolean {
+    return ip === this.#ip || (ip === this.#natIp && ip !== UNSPECIFIED);
   }
 
   /** Somebody else claims our address: say once that it is ours. */
-  #defend(batch: Batch): void {
+  #defend(batch: Batch, ip: Ip4): void {
     if (batch.nowMs - this.#defendedMs < DEFEND_INTERVAL_MS) return;
     this.#defendedMs = batch.nowMs;
-    this.#send(batch, FLOOD, arp.REQUEST, 0xffff, -1, 0, 0, this.#ip);
+    this.#send(batch, FLOOD, arp.REQUEST, 0xffff, -1, ip, 0, 0, ip);
   }
 
   #send(
@@ -74,6 +79,7 @@ export class ArpResponder {
     operation: number,
     toHi: number,
     toLo: number,
+    senderIp: Ip4,
     targetHi: number,
     targetLo: number,
     target: Ip4,
@@ -85,7 +91,7 @@ export class ArpResponder {
     ethernet.setHeader(batch.mem, at, toHi, toLo, hi, lo, ethernet.ETHERTYPE_ARP);
     batch.etherType[row] = ethernet.ETHERTYPE_ARP;
     batch.l3[row] = at + ethernet.ETHERNET_SIZE;
-    arp.emit(batch.mem, at + ethernet.ETHERNET_SIZE, operation, hi, lo, this.#ip, targetHi, targetLo, target);
+    arp.emit(batch.mem, at + ethernet.ETHERNET_SIZE, operation, hi, lo, senderIp, targetHi, targetLo, target);
     batch.egress[row] = egress;
   }
 }

@@ -1,7 +1,8 @@
 /**
  * The gateway stage: the router on the subnet's first address. What a packet's way is:
  *
- *   from a guest      to the gateway's address    DHCP → control plane │ echo → answered here │ else → the host, by the uplink
+ *   from a guest      to the gateway's address    DHCP → control plane │ echo → answered here │ else → the host, by the uplink,
+ *                                                 through the NAT if the host began it over a port forward
  *                     to another guest's          routed back (a guest with a narrower mask), time to live counted
  *                     to the NAT address          echo → answered here │ else hairpin: NAT out and in, to the other guest
  *                     to anywhere else            NAT → uplink; without a NAT as it is
@@ -96,8 +97,12 @@ export class Gateway implements GatewayStage {
     this.#o = options;
     this.#flows = partsOf(options.flowMemory, options.seed);
     this.#neighbours = new Neighbours(options.mask);
-    this.#arp = new ArpResponder(options.gatewayIp, options.gatewayMac, this.#neighbours, ip =>
-      this.#isLocal(ip),
+    this.#arp = new ArpResponder(
+      options.gatewayIp,
+      options.natAddress,
+      options.gatewayMac,
+      this.#neighbours,
+      ip => this.#isLocal(ip),
     );
     this.#icmp = new IcmpSender(options.gatewayIp, options.gatewayMac);
     this.#nat = new Nat({
@@ -228,7 +233,9 @@ export class Gateway implements GatewayStage {
   #toHost(batch: Batch, row: number, l3: number): Drop {
     const { mem } = batch;
     if (isEcho(mem, l3)) return this.#icmp.echo(batch, row, l3 + ip4.headerLength(mem, l3));
-    return this.#up(batch, row);
+    if (this.#o.natAddress === UNSPECIFIED) return this.#up(batch, row);
+    const reason = this.#through(batch, row, this.#answered);
+    return reason !== Drop.None || batch.egress[row] === CONSUMED ? reason : this.#up(batch, row);
   }
 
   /** To the NAT address, where other guests' mappings are; one that is there answers echoes too. */
@@ -299,6 +306,7 @@ export class Gateway implements GatewayStage {
   }
 
   readonly #outbound: Translate = (batch, row) => this.#nat.outbound(batch, row);
+  readonly #answered: Translate = (batch, row) => this.#nat.answer(batch, row);
   readonly #inbound: Translate = (batch, row) => this.#nat.inbound(batch, row);
   readonly #hairpinned: Translate = (batch, row) => this.#nat.hairpin(batch, row);
 

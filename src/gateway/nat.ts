@@ -96,6 +96,32 @@ export class Nat {
     return Drop.None;
   }
 
+  /**
+   * From a guest to the gateway's address, which is the host's: an answer in a conversation that the host began by way of
+   * the NAT, over a forward, leaves as that. Anything else is none of the NAT's business and stays as it is.
+   */
+  answer(batch: Batch, row: number): Drop {
+    const { mem } = batch;
+    const l3 = batch.l3[row] as number;
+    const l4 = l3 + ip4.headerLength(mem, l3);
+    const protocol = ip4.protocol(mem, l3);
+    if (checkTransport(batch, row, l3, l4, protocol) !== Drop.None) return Drop.None;
+    const [guest, host] = [ip4.source(mem, l3), ip4.destination(mem, l3)];
+    if (protocol !== ip4.ICMP) {
+      const [port, hostPort] = [udp.sourcePort(mem, l4), udp.destinationPort(mem, l4)];
+      const flow = this.#flows.find(protocol, guest, port, host, hostPort, batch.nowS);
+      return flow < 0 ? Drop.None : this.outbound(batch, row);
+    }
+    const inner = l4 + icmp.ICMP_SIZE;
+    if (!icmp.isError(mem, l4) || !quotes(mem, inner, l3 + ip4.totalLength(mem, l3) - inner))
+      return Drop.None;
+    const inner4 = inner + ip4.headerLength(mem, inner);
+    const [hostPort, port] = [udp.sourcePort(mem, inner4), udp.destinationPort(mem, inner4)];
+    const flow = this.#flows.find(ip4.protocol(mem, inner), guest, port, host, hostPort, batch.nowS);
+    if (flow >= 0) this.#errorOut(batch, l3, l4);
+    return Drop.None;
+  }
+
   /** From a guest to the NAT address: out and in again, so that it shows its external source. RFC 4787 REQ-9. */
   hairpin(batch: Batch, row: number): Drop {
     if (ip4.protocol(batch.mem, batch.l3[row] as number) === ip4.ICMP) return this.#hairpinError(batch, row);

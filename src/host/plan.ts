@@ -4,7 +4,7 @@
  * of them and puts marked rules first where they would be in the way.
  */
 import type { Config } from '../config.ts';
-import { formatIp4 } from '../wire/address.ts';
+import { formatIp4, UNSPECIFIED } from '../wire/address.ts';
 import type { ChainChange, Change, RuleChange, SysctlChange, TableChange, TcChange } from './changes.ts';
 
 /** A chain of somebody else at a hook that our packets pass. */
@@ -29,7 +29,7 @@ export const FORWARDING = 'net/ipv4/ip_forward';
 const identifier = (name: string): string =>
   name.replace(/[^A-Za-z0-9_]/gu, character => `.${Buffer.from(character).toString('hex')}`);
 
-const tableName = (name: string): string => `vswitchd_${identifier(name)}`;
+export const tableName = (name: string): string => `vswitchd_${identifier(name)}`;
 const mark = (name: string): string => `vswitchd:${name}`;
 
 /** The changes for a switch as a whole, in the order in which they are made. Taps come with their ports. */
@@ -51,28 +51,58 @@ export function setting(present: Pick<Present, 'sysctl'>, key: string, value: st
   return before === undefined || before === value ? [] : [{ kind: 'sysctl', key, value, before }];
 }
 
-/** Masquerades the NAT address wherever it leaves, so that two default routes or a VPN are all the same. */
+const chain = (name: string, hook: string, lines: readonly string[]): string[] => [
+  `chain ${name} {`,
+  `  ${hook}; policy accept;`,
+  ...lines.map(line => `  ${line}`),
+  '}',
+];
+
+/**
+ * Masquerades the NAT address wherever it leaves, so that two default routes or a VPN are all the same; and brings what
+ * comes for a forwarded port to it. Without a NAT it only lets packets pass.
+ */
 function natTable(config: Config): TableChange {
   const uplink = config.name;
-  const lines = [
-    'chain postrouting {',
-    '  type nat hook postrouting priority srcnat; policy accept;',
-    `  ip saddr ${formatIp4(config.natAddress)} oifname != "${uplink}" masquerade`,
-    '}',
-    'chain forward {',
-    '  type filter hook forward priority filter; policy accept;',
-    `  iifname "${uplink}" accept`,
-    `  oifname "${uplink}" ct state established,related accept`,
-    // Nobody outside may address guests by the private network's addresses: that is what a NAT is for.
-    `  oifname "${uplink}" drop`,
-    '}',
-  ];
+  const pass = [`iifname "${uplink}" accept`];
+  const forward = 'type filter hook forward priority filter';
+  const lines =
+    config.natAddress === UNSPECIFIED
+      ? chain('forward', forward, [...pass, `oifname "${uplink}" accept`])
+      : [
+          ...forwarding(config),
+          ...chain('forward', forward, [
+            ...pass,
+            `oifname "${uplink}" ct state established,related accept`,
+            `oifname "${uplink}" ip daddr ${formatIp4(config.natAddress)} ct status dnat accept`,
+            // Nobody outside may address guests by the private network's addresses: that is what a NAT is for.
+            `oifname "${uplink}" drop`,
+          ]),
+        ];
   return {
     kind: 'table',
     family: 'inet',
     name: tableName(uplink),
     body: lines.map(line => `  ${line}\n`).join(''),
   };
+}
+
+/** The NAT address out, forwarded ports in. What comes back to where it came from must not find a shorter way: it leaves as ours. */
+function forwarding({ name: uplink, natAddress, subnet }: Config): string[] {
+  const nat = formatIp4(natAddress);
+  const dnat = `fib daddr type local meta l4proto . th dport @forwards dnat ip to ${nat}`;
+  return [
+    'set forwards {',
+    '  type inet_proto . inet_service',
+    '}',
+    ...chain('prerouting', 'type nat hook prerouting priority dstnat', [dnat]),
+    ...chain('output', 'type nat hook output priority -100', [dnat]),
+    ...chain('postrouting', 'type nat hook postrouting priority srcnat', [
+      `ip saddr ${nat} oifname != "${uplink}" masquerade`,
+      `oifname "${uplink}" ct status dnat fib saddr type local masquerade`,
+      `oifname "${uplink}" ct status dnat ip saddr { ${subnet.text}, ${nat} } masquerade`,
+    ]),
+  ];
 }
 
 /** The table whose chains keep the host's own stack from seeing what guests send on their taps; empty at first. */

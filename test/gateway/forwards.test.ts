@@ -3,7 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { A, A_MAC, B, B_MAC, GATEWAY, GATEWAY_MAC, NAT_ADDRESS as NAT } from '../../fixtures/arp.ts';
 import { down, out, to, up, WORLD } from '../../fixtures/nat.ts';
-import { arpFrame, ip, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
+import { arpFrame, icmpPacket, ip, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
 import { listFlows } from '../../src/gateway/flowmemory.ts';
 import type { NatForward } from '../../src/gateway/nat.ts';
 import { type Ip4, UNSPECIFIED } from '../../src/wire/address.ts';
@@ -80,6 +80,24 @@ test('forward: another guest reaches it by the NAT address, and sees only that',
   assert.equal(give(one, 'p1', up(B_MAC, tcp(B, 5000, NAT, 8080, SYN))), { p0: [hex(to(A_MAC, syn))] });
   const back = tcpPacket({ source: NAT, destination: B, ttl: 63 }, { from: 8080, to: 5000 }, SYN | ACK);
   assert.equal(give(one, 'p0', up(A_MAC, tcp(A, 80, NAT, 5000, SYN | ACK))), { p1: [hex(to(B_MAC, back))] });
+});
+
+test('forward: the host gets its answers from where it asked; what it asked the guest itself stays as it is', () => {
+  const one = box();
+  one.gateway.setForwards([WEB]);
+  give(one, 'uplink', down(tcp(GATEWAY, 5000, NAT, 8080, SYN)));
+  give(one, 'uplink', down(tcp(GATEWAY, 5001, A, 80, SYN)));
+  const answer = (port: number): Record<string, string[]> =>
+    give(one, 'p0', up(A_MAC, tcp(A, 80, GATEWAY, port, SYN | ACK)));
+  assert.equal(answer(5000), { uplink: [hex(out(tcp(NAT, 8080, GATEWAY, 5000, SYN | ACK)))] });
+  assert.equal(answer(5001), { uplink: [hex(out(tcp(A, 80, GATEWAY, 5001, SYN | ACK)))] });
+  const refusal = (source: Ip4, asked: Uint8Array): Uint8Array =>
+    icmpPacket({ source, destination: GATEWAY }, 3, 3, 0, asked);
+  assert.equal(give(one, 'p0', up(A_MAC, refusal(A, tcp(GATEWAY, 5000, A, 80, SYN)))), {
+    uplink: [hex(out(refusal(NAT, tcp(GATEWAY, 5000, NAT, 8080, SYN))))],
+  });
+  const direct = refusal(A, tcp(GATEWAY, 5001, A, 80, SYN));
+  assert.equal(give(one, 'p0', up(A_MAC, direct)), { uplink: [hex(out(direct))] });
 });
 
 test('forward: a guest that had the port outside loses it, and gets another', () => {
