@@ -14,13 +14,16 @@ import { UPLINK_PORT } from './dataplane/messages.ts';
 import { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
 import { make, readPresent } from './host/apply.ts';
+import type { Backend } from './host/backend.ts';
 import type { Change } from './host/changes.ts';
+import { ZoneKeeper } from './host/firewalld.ts';
+import { HostForwards } from './host/forwards.ts';
 import { Journal } from './host/journal.ts';
-import { checkRoutes, setUpUplink } from './host/links.ts';
+import { checkLan, checkRoutes, setUpUplink } from './host/links.ts';
 import { Locks } from './host/locks.ts';
-import { nftPresent } from './host/nft.ts';
 import { FORWARDING, type Present, plan } from './host/plan.ts';
 import { Shields } from './host/shield.ts';
+import { portFault } from './host/sockets.ts';
 import { TapFollower } from './host/taps.ts';
 import { undo, undoStale } from './host/undo.ts';
 import { dhcpSettings, gatewaySettings } from './identity.ts';
@@ -81,11 +84,19 @@ export class Switch {
     this.#endings.push(() => this.#locks.release());
     const journal = openJournal(config);
     const plane = this.#startPlane(); // first: its thread starts while the host is looked at
-    const [present] = await Promise.all([readPresent(journal.changes), checkRoutes(config)]);
+    const [present] = await Promise.all([
+      readPresent(config, journal.changes),
+      checkRoutes(config),
+      checkLan(config),
+    ]);
+    checkPorts(config);
     const uplink = config.uplink === 'tun' ? this.#openUplink() : undefined;
-    const shields = new Shields(config.name, journal, config.firewall !== 'none');
+    const shields = new Shields(config.name, journal, present.backend.shields);
     await this.#changeHost(journal, present, shields);
-    if (uplink !== undefined) await setUpUplink(config);
+    if (uplink !== undefined) {
+      await setUpUplink(config);
+      await new HostForwards(config, present, journal).hold(config.forwards);
+    }
     const dhcp = this.#startDhcp(plane);
     if (uplink !== undefined) this.#attachUplink(plane, uplink);
     await this.#followTaps(plane, journal, shields);
@@ -139,20 +150,9 @@ export class Switch {
   }
 
   async #changeHost(journal: Journal, present: Present, shields: Shields): Promise<void> {
-    const { firewall, name } = this.#config;
-    if (firewall === 'nft' && !nftPresent())
-      throw new OperatorError('--firewall nft: nft is not installed; apt-get install nftables', {
-        code: 'MissingTool',
-      });
-    const usable = firewall !== 'none' && nftPresent();
-    if (firewall === 'auto' && !usable)
-      this.#log.warn(
-        'nft is not installed, so guests can reach the host but not the outside; apt-get install nftables',
-      );
-    const changes: readonly Change[] = plan(
-      usable ? this.#config : { ...this.#config, firewall: 'none' },
-      present,
-    );
+    const { name, uplink } = this.#config;
+    this.#sayFirewall(present.backend);
+    const changes: readonly Change[] = plan(this.#config, present);
     const undone = await undoStale(journal, [...changes, ...(await this.#tapsLeft(journal, shields))]);
     if (undone > 0) this.#log.info(`undid ${undone} changes that a killed instance had left`);
     journal.record(changes);
@@ -164,11 +164,28 @@ export class Switch {
         journal.changes.filter(change => change.kind !== 'tap' && change.kind !== 'link'),
       );
     });
-    if (this.#config.uplink === 'tun')
-      await this.#locks.need(FORWARDING, present.sysctl(FORWARDING) ?? '1', name);
+    if (uplink === 'tun') await this.#locks.need(FORWARDING, present.sysctl(FORWARDING) ?? '1', name);
     await make(changes);
     // IPv6 on the uplink would let the host talk to what no guest sees; the setting goes with the interface.
-    if (this.#config.uplink === 'tun') writeIfPresent(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
+    if (uplink === 'tun') writeIfPresent(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
+    this.#keepZone(changes);
+  }
+
+  #sayFirewall({ name, reason, nat }: Backend): void {
+    const { firewall, lan, uplink } = this.#config;
+    this.#log.info(`firewall: ${name}, for ${reason}`);
+    if (nat !== 'none' || firewall === 'none' || uplink === 'none') return;
+    const lacks = 'neither nft nor iptables is installed';
+    if (lan !== undefined)
+      throw new OperatorError(`--lan ${lan}: ${lacks}; apt-get install nftables`, { code: 'MissingTool' });
+    this.#log.warn(`${lacks}, so guests can reach the host but not the outside; apt-get install nftables`);
+  }
+
+  #keepZone(changes: readonly Change[]): void {
+    const zone = changes.find(change => change.kind === 'zone');
+    if (zone === undefined) return;
+    const keeper = new ZoneKeeper(zone, text => this.#log.warn(text));
+    this.#endings.push(() => keeper.stop());
   }
 
   /** What a killed instance has left of taps that are wanted again: a guest may hold them. */
@@ -232,6 +249,13 @@ export class Switch {
     this.#endings.push(() => follower.stop());
     plane.on('gone', index => follower.gone(ports.nameOf(index)));
     await follower.start();
+  }
+}
+
+function checkPorts(config: Config): void {
+  for (const forward of config.forwards) {
+    const fault = portFault(forward);
+    if (fault !== undefined) throw new OperatorError(`--forward ${fault}`, { code: 'Busy' });
   }
 }
 

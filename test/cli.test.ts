@@ -57,11 +57,22 @@ test('run: every option reaches the configuration', () => {
     uplink: 'none',
     natFiltering: 'endpoint',
     maxFlows: 99,
+    forwards: [],
+    lan: undefined,
     firewall: 'none',
     stateDir: '/s',
     runDir: '/r',
     logLevel: 'debug',
   });
+});
+
+test('run: what an isolated network can’t have', () => {
+  const line = parse(`${RUN} --lan eth0 --forward udp/53:10.0.0.9:53 --firewall ufw`);
+  assert.is(line.command, 'run');
+  if (line.command !== 'run') return;
+  assert.is(line.config.lan, 'eth0');
+  assert.is(line.config.firewall, 'ufw');
+  assert.equal(line.config.forwards, [{ protocol: 'udp', port: 53, guest: 0x0a000009, guestPort: 53 }]);
 });
 
 test('run: --no-dhcp, and no dry run unless asked for', () => {
