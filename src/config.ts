@@ -65,7 +65,9 @@ export interface Config {
   readonly maxFlows: number;
   readonly maxGuestFlows: number;
   readonly forwards: readonly Forward[];
-  readonly firewall: 'auto' | 'nft' | 'none';
+  /** The interface that guests get out by; undefined: whichever the host's routes say. */
+  readonly lan: string | undefined;
+  readonly firewall: 'auto' | 'nft' | 'iptables' | 'ufw' | 'firewalld' | 'none';
   readonly stateDir: string;
   readonly runDir: string;
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error';
@@ -135,6 +137,7 @@ function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig
     maxFlows,
     maxGuestFlows: maxGuestFlowsOf(given, maxFlows),
     forwards: forwardsOf(given, subnet, natAddress),
+    lan: lanOf(given, where.name),
     firewall: given.value('firewall') ?? 'auto',
   });
 }
@@ -173,6 +176,17 @@ function forwardsOf(given: GivenSettings, subnet: Subnet, natAddress: Ip4): read
       given.refuse('forward', `${fault}; expected a guest's address in ${subnet.text}`);
   }
   return forwards;
+}
+
+function lanOf(given: GivenSettings, name: string): string | undefined {
+  const lan = given.value('lan');
+  if (lan === undefined) return undefined;
+  if (lan === name) given.refuse('lan', 'is the uplink itself; expected an interface that leads outside');
+  if (given.value('uplink') === 'none')
+    given.refuse('lan', 'is given beside uplink none; expected one of the two');
+  if (given.value('firewall') === 'none')
+    given.refuse('lan', 'is given beside firewall none, which holds nothing; expected one of the two');
+  return lan;
 }
 
 /** Why an address can't be a guest's; undefined when it can. */

@@ -28,7 +28,7 @@ export interface ForwardingParts {
   gateway(forwards: readonly NatForward[]): void;
   /** Makes the host's rules those for exactly these. */
   host(forwards: readonly Forward[]): Promise<void>;
-  /** Why a port of the host can't be forwarded, as the end of a sentence; undefined: it can. */
+  /** Why a port of the host can't be forwarded, as a part of a sentence; undefined: it can. */
   taken(forward: Forward): string | undefined;
   warn(sentence: string): void;
 }
@@ -138,8 +138,7 @@ export class Forwarding {
 
   #checkPort(forward: Forward): void {
     const taken = this.#parts.taken(forward);
-    if (taken !== undefined)
-      throw new OperatorError(`forward ${nameOf(forward)}: ${taken}`, { code: 'Busy' });
+    if (taken !== undefined) throw new OperatorError(`forward ${taken}`, { code: 'Busy' });
   }
 
   /**

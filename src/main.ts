@@ -6,7 +6,9 @@ import type { Config, Place } from './config.ts';
 import { reportAndExit } from './errors.ts';
 import { readPresent } from './host/apply.ts';
 import { describe } from './host/changes.ts';
+import { describeForwards } from './host/forwards.ts';
 import { Journal } from './host/journal.ts';
+import { checkLan } from './host/links.ts';
 import { plan, planTaps } from './host/plan.ts';
 import { undoAll } from './host/undo.ts';
 import { openLog } from './log.ts';
@@ -64,11 +66,16 @@ let failed: (cause: Error) => void = () => undefined;
 async function dryRun(config: Config): Promise<void> {
   const uplink =
     config.uplink === 'tun' ? [`# the uplink ${config.name}: a tun that goes with the process`] : [];
-  const changes = [...plan(config, await readPresent([])), ...planTaps(config, linkState)];
+  await checkLan(config);
+  const present = await readPresent(config, []);
+  const { name, reason, shields } = present.backend;
+  const changes = [...plan(config, present), ...planTaps(config, shields, linkState)];
   const elsewhere = config.taps.flatMap(({ name, netns }) =>
     netns === undefined ? [] : [`# ${name} in namespace ${netns}: made there if there is none`],
   );
-  console.log([...uplink, ...changes.map(describe), ...elsewhere].join('\n'));
+  const firewall = `# the firewall: ${name}, for ${reason}`;
+  const ports = describeForwards(config, present);
+  console.log([firewall, ...uplink, ...changes.map(describe), ...ports, ...elsewhere].join('\n'));
 }
 
 /** What is there of a link: nothing, or whether it is up. */

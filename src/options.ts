@@ -159,11 +159,20 @@ export const SETTINGS = {
     ),
     schema: list(FORWARD, parseForwards),
   },
+  lan: {
+    flags: '--lan <IFACE>',
+    group: 'gateway',
+    help: "the only interface that guests get out by (default: as the host's routes say)",
+    schema: text('expected an interface name, such as eth0', parseName),
+  },
   firewall: {
     flags: '--firewall <KIND>',
     group: 'host',
-    help: 'auto, nft, or none: leave the host as it is (default: auto)',
-    schema: oneOf('auto', 'nft', 'none'),
+    help: lines(
+      'nft, iptables, ufw, firewalld, none: leave the host as it is, or auto:',
+      'what manages this host (default: auto)',
+    ),
+    schema: oneOf('nft', 'iptables', 'ufw', 'firewalld', 'none', 'auto'),
   },
   'state-dir': {
     flags: '--state-dir <DIR>',

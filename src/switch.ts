@@ -16,14 +16,16 @@ import { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
 import { Forwarding } from './forwarding.ts';
 import { make, readPresent } from './host/apply.ts';
+import type { Backend } from './host/backend.ts';
 import type { Change } from './host/changes.ts';
-import { portTaken, setForwards } from './host/forwards.ts';
+import { ZoneKeeper } from './host/firewalld.ts';
+import { HostForwards } from './host/forwards.ts';
 import { Journal } from './host/journal.ts';
-import { checkRoutes, setUpUplink } from './host/links.ts';
+import { checkLan, checkRoutes, setUpUplink } from './host/links.ts';
 import { Locks } from './host/locks.ts';
-import { nftPresent } from './host/nft.ts';
 import { FORWARDING, type Present, plan } from './host/plan.ts';
 import { Shields } from './host/shield.ts';
+import { portFault } from './host/sockets.ts';
 import { TapFollower } from './host/taps.ts';
 import { undo, undoStale } from './host/undo.ts';
 import { dhcpSettings, gatewaySettings } from './identity.ts';
@@ -48,8 +50,7 @@ export class Switch {
   readonly #locks = new Locks();
   readonly #ports: PortTable;
   #dhcp: DhcpService | undefined;
-  /** Has the host a set of forwarded ports? */
-  #rules = false;
+  #hostForwards: HostForwards | undefined;
   /** How to end what has been started, in the order of starting. */
   readonly #endings: (() => unknown)[] = [];
 
@@ -90,11 +91,17 @@ export class Switch {
     const plane = this.#startPlane(); // first: its thread starts while the host is looked at
     const forwarding = this.#forwarding(plane);
     forwarding.check();
-    const [present] = await Promise.all([readPresent(journal.changes), checkRoutes(config)]);
+    const [present] = await Promise.all([
+      readPresent(config, journal.changes),
+      checkRoutes(config),
+      checkLan(config),
+    ]);
     const uplink = config.uplink === 'tun' ? this.#openUplink() : undefined;
-    const shields = new Shields(config.name, journal, config.firewall !== 'none');
+    const shields = new Shields(config.name, journal, present.backend.shields);
     await this.#changeHost(journal, present, shields);
     if (uplink !== undefined) await setUpUplink(config);
+    if (uplink !== undefined && config.natAddress !== UNSPECIFIED)
+      this.#hostForwards = new HostForwards(config, present, journal);
     this.#dhcp = this.#startDhcp(plane, () => forwarding.leasesChanged());
     if (uplink !== undefined) this.#attachUplink(plane, uplink);
     await forwarding.start();
@@ -154,20 +161,9 @@ export class Switch {
   }
 
   async #changeHost(journal: Journal, present: Present, shields: Shields): Promise<void> {
-    const { firewall, name } = this.#config;
-    if (firewall === 'nft' && !nftPresent())
-      throw new OperatorError('--firewall nft: nft is not installed; apt-get install nftables', {
-        code: 'MissingTool',
-      });
-    const usable = firewall !== 'none' && nftPresent();
-    if (firewall === 'auto' && !usable)
-      this.#log.warn(
-        'nft is not installed, so guests can reach the host but not the outside; apt-get install nftables',
-      );
-    const changes: readonly Change[] = plan(
-      usable ? this.#config : { ...this.#config, firewall: 'none' },
-      present,
-    );
+    const { name, uplink } = this.#config;
+    this.#sayFirewall(present.backend);
+    const changes: readonly Change[] = plan(this.#config, present);
     const undone = await undoStale(journal, [...changes, ...(await this.#tapsLeft(journal, shields))]);
     if (undone > 0) this.#log.info(`undid ${undone} changes that a killed instance had left`);
     journal.record(changes);
@@ -179,11 +175,28 @@ export class Switch {
         journal.changes.filter(change => change.kind !== 'tap' && change.kind !== 'link'),
       );
     });
-    if (this.#config.uplink === 'tun')
-      await this.#locks.need(FORWARDING, present.sysctl(FORWARDING) ?? '1', name);
+    if (uplink === 'tun') await this.#locks.need(FORWARDING, present.sysctl(FORWARDING) ?? '1', name);
     await make(changes);
-    this.#rules = usable && this.#config.uplink === 'tun' && this.#config.natAddress !== UNSPECIFIED;
-    if (this.#config.uplink === 'tun') setUplink(name);
+    // IPv6 on the uplink would let the host talk to what no guest sees; the setting goes with the interface.
+    if (uplink === 'tun') writeIfPresent(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
+    this.#keepZone(changes);
+  }
+
+  #sayFirewall({ name, reason, nat }: Backend): void {
+    const { firewall, lan, uplink } = this.#config;
+    this.#log.info(`firewall: ${name}, for ${reason}`);
+    if (nat !== 'none' || firewall === 'none' || uplink === 'none') return;
+    const lacks = 'neither nft nor iptables is installed';
+    if (lan !== undefined)
+      throw new OperatorError(`--lan ${lan}: ${lacks}; apt-get install nftables`, { code: 'MissingTool' });
+    this.#log.warn(`${lacks}, so guests can reach the host but not the outside; apt-get install nftables`);
+  }
+
+  #keepZone(changes: readonly Change[]): void {
+    const zone = changes.find(change => change.kind === 'zone');
+    if (zone === undefined) return;
+    const keeper = new ZoneKeeper(zone, text => this.#log.warn(text));
+    this.#endings.push(() => keeper.stop());
   }
 
   /** What a killed instance has left of taps that are wanted again: a guest may hold them. */
@@ -203,8 +216,8 @@ export class Switch {
       config: this.#config,
       leases: () => this.#dhcp?.leases() ?? [],
       gateway: forwards => plane.forward(forwards),
-      host: forwards => (this.#rules ? setForwards(this.#config, forwards) : Promise.resolve()),
-      taken: portTaken,
+      host: async forwards => this.#hostForwards?.hold(forwards),
+      taken: portFault,
       warn: sentence => this.#log.warn(sentence),
     });
   }
@@ -277,20 +290,10 @@ function openJournal(config: Config): Journal {
   return new Journal(journalPath(config));
 }
 
-/** Settings that go with the interface. */
-function setUplink(name: string): void {
-  // IPv6 on the uplink would let the host talk to what no guest sees.
-  writeIfPresent(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
-  // A forwarded port is reached from 127.0.0.1; the gateway lets no guest address it.
-  writeIfPresent(`/proc/sys/net/ipv4/conf/${name}/route_localnet`, '1');
-  // What comes by the uplink and goes back by it, to another guest, has no shorter way.
-  writeIfPresent(`/proc/sys/net/ipv4/conf/${name}/send_redirects`, '0');
-}
-
 function writeIfPresent(path: string, value: string): void {
   try {
     writeFileSync(path, value);
   } catch {
-    // this kernel has no IPv6, or none of that name
+    // this kernel has no IPv6
   }
 }

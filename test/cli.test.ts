@@ -59,6 +59,7 @@ test('run: every option reaches the configuration', () => {
     maxFlows: 99,
     maxGuestFlows: 9,
     forwards: [],
+    lan: undefined,
     firewall: 'none',
     stateDir: '/s',
     runDir: '/r',
@@ -78,6 +79,15 @@ test('run: port forwards, in parts and with commas', () => {
 test('run: --no-nat', () => {
   const line = parse(`${RUN} --no-nat`);
   assert.ok(line.command === 'run' && line.config.natAddress === 0);
+});
+
+test('run: what an isolated network can’t have', () => {
+  const line = parse(`${RUN} --lan eth0 --forward udp/53:10.0.0.9:53 --firewall ufw`);
+  assert.is(line.command, 'run');
+  if (line.command !== 'run') return;
+  assert.is(line.config.lan, 'eth0');
+  assert.is(line.config.firewall, 'ufw');
+  assert.equal(line.config.forwards, [{ protocol: 'udp', port: 53, guest: 0x0a000009, guestPort: 53 }]);
 });
 
 test('run: --no-dhcp, and no dry run unless asked for', () => {

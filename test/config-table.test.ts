@@ -69,6 +69,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
     maxFlows: 65_536,
     maxGuestFlows: 16_384,
     forwards: [],
+    lan: undefined,
     firewall: 'auto',
     stateDir: '/var/lib/vswitchd',
     runDir: '/run/vswitchd',
@@ -242,7 +243,14 @@ const BAD: [Given, string][] = [
   [{ domain: '-a' }, '--domain -a: expected a DNS name'],
   [{ uplink: 'bridge' }, '--uplink bridge: expected tun or none'],
   [{ 'nat-filtering': 'all' }, '--nat-filtering all: expected endpoint, address or address-port'],
-  [{ firewall: 'ufw' }, '--firewall ufw: expected auto, nft or none'],
+  [{ firewall: 'pf' }, '--firewall pf: expected nft, iptables, ufw, firewalld, none or auto'],
+  [{ lan: 'a b' }, '--lan "a b": names "a b"; expected letters'],
+  [{ lan: 'vsw0' }, '--lan vsw0: is the uplink itself; expected'],
+  [{ lan: 'eth0', uplink: 'none' }, '--lan eth0: is given beside uplink none; expected'],
+  [
+    { lan: 'eth0', firewall: 'none' },
+    '--lan eth0: is given beside firewall none, which holds nothing; expected',
+  ],
   [{ 'state-dir': 'state' }, '--state-dir state: expected an absolute path'],
   [{ 'log-level': 'loud' }, '--log-level loud: expected trace, debug, info, warn or error'],
 ];

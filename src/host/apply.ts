@@ -1,17 +1,57 @@
 /** Changes made and taken back, each kind by what it needs; and what of the host the plan must know before. */
+import type { Config } from '../config.ts';
+import { chooseBackend } from './backend.ts';
 import type { Change } from './changes.ts';
+import { addToZones, removeFromZones, zoneOf } from './firewalld.ts';
+import { addToIptables, legacyTables, readXtables, removeFromIptables, usualVariant } from './iptables.ts';
 import { neededBefore } from './locks.ts';
 import { addToNft, foreignChains, removeFromNft } from './nft.ts';
-import type { Present } from './plan.ts';
+import type { Present, Xtables } from './plan.ts';
 import { run } from './run.ts';
 import { readSysctl, restoreSysctl, setSysctl } from './sysctl.ts';
 import { deleteByAlias } from './taplinks.ts';
 import { cut, uncut } from './tc.ts';
+import { addToUfw, removeFromUfw, ufwAdded } from './ufw.ts';
 
 /** The host as it would be without `ours`: changes that a killed instance has left. */
-export async function readPresent(ours: readonly Change[]): Promise<Present> {
-  return { chains: await foreignChains(), sysctl: key => sysctlBefore(key, ours) };
+export async function readPresent(
+  config: Pick<Config, 'name' | 'firewall'>,
+  ours: readonly Change[],
+): Promise<Present> {
+  const chains = await foreignChains();
+  const backend = await chooseBackend(config.firewall, chains);
+  const zone = backend.name === 'firewalld' ? await zoneOf(config.name) : undefined;
+  const zoned = ours.some(change => change.kind === 'zone' && change.zone === zone);
+  return {
+    backend,
+    chains,
+    ...(await readIptables(backend, ours)),
+    ufw:
+      backend.name === 'ufw'
+        ? { added: await ufwAdded(), byNft: (await usualVariant()) === 'nft' }
+        : undefined,
+    zone: zoned ? undefined : zone,
+    sysctl: key => sysctlBefore(key, ours),
+  };
 }
+
+/** Both variants filter at once, so what one accepts the other may drop. nft sees the one that is made of nftables. */
+async function readIptables(
+  { name, nat }: Present['backend'],
+  ours: readonly Change[],
+): Promise<Pick<Present, 'iptables' | 'others'>> {
+  const legacy = async (): Promise<readonly Xtables[]> =>
+    name !== 'none' && legacyTables().includes('filter') ? found(await readXtables('legacy', ours)) : [];
+  if (nat !== 'iptables') {
+    const ufwHasIt = name === 'ufw' && (await usualVariant()) === 'legacy';
+    return { others: ufwHasIt ? [] : await legacy() };
+  }
+  const usual = (await usualVariant()) ?? 'nft';
+  const others = usual === 'nft' ? await legacy() : found(await readXtables('nft', ours));
+  return { iptables: await readXtables(usual, ours), others };
+}
+
+const found = (xtables: Xtables | undefined): readonly Xtables[] => (xtables === undefined ? [] : [xtables]);
 
 /** What a setting held before we, or another running switch, changed it; undefined where there is none of that name. */
 export function sysctlBefore(key: string, ours: readonly Change[]): string | undefined {
@@ -26,6 +66,9 @@ export function sysctlBefore(key: string, ours: readonly Change[]): string | und
 export async function make(changes: readonly Change[]): Promise<void> {
   for (const change of changes) if (change.kind === 'sysctl') setSysctl(change);
   await addToNft(changes);
+  await addToIptables(changes);
+  await addToUfw(changes);
+  await addToZones(changes);
   for (const change of changes) if (change.kind === 'tc') await cut(change);
 }
 
@@ -42,7 +85,10 @@ export async function takeBack(changes: readonly Change[]): Promise<void> {
     if (change.kind === 'sysctl') restoreSysctl(change);
     if (change.kind === 'tc') await uncut(change);
   }
+  await removeFromZones(changes);
+  await removeFromUfw(changes);
   await removeFromNft(changes);
+  await removeFromIptables(changes);
 }
 
 /** An interface of another index is another one of the same name. */

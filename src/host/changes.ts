@@ -7,6 +7,10 @@ export type Change =
   | TableChange
   | RuleChange
   | ChainChange
+  | IptablesChange
+  | XtableChange
+  | UfwChange
+  | ZoneChange
   | TcChange
   | TapChange
   | LinkChange;
@@ -56,7 +60,42 @@ export interface ChainChange {
   readonly interface: string;
 }
 
-/** The same by tc, where nftables is not used. `qdisc`: the clsact is ours as well. */
+/** A rule of iptables, put first in its chain. The exact words, with its comment, are what it is removed by. */
+export interface IptablesChange {
+  readonly kind: 'iptables';
+  /** `iptables-nft` or `iptables-legacy`: what `iptables` stands for may change meanwhile. */
+  readonly tool: string;
+  readonly table: string;
+  readonly chain: string;
+  /** Words with blanks between; none has a blank in it. */
+  readonly words: string;
+}
+
+/** Chains at hooks that iptables-nft makes for the first rule in them, and the table with them if `whole`. */
+export interface XtableChange {
+  readonly kind: 'xtable';
+  readonly tool: string;
+  readonly table: string;
+  readonly chains: readonly string[];
+  readonly whole: boolean;
+}
+
+/** A rule of ufw's, with our comment. */
+export interface UfwChange {
+  readonly kind: 'ufw';
+  /** `route allow in on vsw0` */
+  readonly words: string;
+  readonly comment: string;
+}
+
+/** An interface in a zone of firewalld's, till firewalld is loaded again: nothing is written to its files. */
+export interface ZoneChange {
+  readonly kind: 'zone';
+  readonly zone: string;
+  readonly interface: string;
+}
+
+/** A filter of tc's that drops what an interface receives, where nftables is not used. `qdisc`: the clsact is ours as well. */
 export interface TcChange {
   readonly kind: 'tc';
   readonly interface: string;
@@ -88,6 +127,14 @@ export function describe(change: Change): string {
       return `nft '${ruleText(change)}'`;
     case 'chain':
       return `nft '${chainText(change)}'`;
+    case 'iptables':
+      return `${change.tool} -w -t ${change.table} -I ${change.chain} ${change.words}`;
+    case 'xtable':
+      return `# ${change.tool} makes ${change.chains.join(', ')} of the table ${change.table}`;
+    case 'ufw':
+      return `ufw ${change.words} comment ${change.comment}`;
+    case 'zone':
+      return `firewall-cmd --zone=${change.zone} --add-interface=${change.interface}`;
     case 'tc':
       return `tc filter add dev ${change.interface} ingress pref 1 protocol all bpf da bytecode '1,6 0 0 2'`;
     case 'tap':

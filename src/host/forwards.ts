@@ -1,44 +1,72 @@
-/** Port forwards on the host: which ports it can give away, and the set in our own table that its rules look in. */
-import { readFileSync } from 'node:fs';
+/**
+ * The host's ports that are passed on to guests. Whoever reaches one, from outside, from the host or from a guest, is turned
+ * to the NAT address, and the switch finds the guest. The list changes while the switch runs: what is called for is
+ * always the whole of it.
+ */
+import { writeFileSync } from 'node:fs';
 import type { Config, Forward } from '../config.ts';
-import { tableName } from './plan.ts';
-import { run } from './run.ts';
+import { describe } from './changes.ts';
+import { addToIptables } from './iptables.ts';
+import type { Journal } from './journal.ts';
+import { same } from './journal.ts';
+import { forwardsText } from './nattable.ts';
+import { transact } from './nft.ts';
+import type { Present } from './plan.ts';
+import { undo } from './undo.ts';
+import { forwardRules } from './xtables.ts';
 
-const LISTEN = '0A'; // states of /proc/net/tcp and its likes, include/net/tcp_states.h
-const UNCONNECTED = '07';
-
-/** Makes the ports that the host's rules pass on exactly these. They stand in our own table and go with it. */
-export async function setForwards(config: Config, forwards: readonly Forward[]): Promise<void> {
-  const set = `inet ${tableName(config.name)} forwards`;
-  const elements = forwards.map(({ protocol, port }) => `${protocol} . ${port}`).join(', ');
-  const lines = [`flush set ${set}`, ...(elements === '' ? [] : [`add element ${set} { ${elements} }`])];
-  await run('nft', ['-f', '-'], { input: lines.map(line => `${line}\n`).join('') });
+/** What passes the configuration's ports on, in the tools' words. */
+export function describeForwards(
+  config: Config,
+  { backend, iptables }: Pick<Present, 'backend' | 'iptables'>,
+): string[] {
+  if (config.forwards.length === 0) return [];
+  if (backend.nat === 'nft')
+    return forwardsText(config.name, config.forwards)
+      .slice(1)
+      .map(line => `nft '${line}'`);
+  return iptables === undefined ? [] : forwardRules(config, iptables.tool, config.forwards).map(describe);
 }
 
-/** Why a port can't be forwarded, as the end of a sentence; undefined: no program of this host has it. */
-export function portTaken({ protocol, port }: Forward): string | undefined {
-  const wanted = protocol === 'tcp' ? LISTEN : UNCONNECTED;
-  const isTaken = [protocol, `${protocol}6`].some(name =>
-    socketsIn(`/proc/net/${name}`).some(socket => socket.port === port && socket.state === wanted),
-  );
-  return isTaken
-    ? `a program of this host has ${protocol} port ${port} (see ss -lnp); expected a port that is free`
-    : undefined;
-}
+/** The switch's table, or its rules, must have been made by then, and its uplink be there. */
+export class HostForwards {
+  readonly #config: Config;
+  readonly #present: Pick<Present, 'backend' | 'iptables'>;
+  readonly #journal: Journal;
+  #work: Promise<void> = Promise.resolve();
 
-interface Socket {
-  readonly port: number;
-  readonly state: string;
-}
-
-function socketsIn(path: string): Socket[] {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch {
-    return []; // a kernel without IPv6
+  constructor(config: Config, present: Pick<Present, 'backend' | 'iptables'>, journal: Journal) {
+    this.#config = config;
+    this.#present = present;
+    this.#journal = journal;
   }
-  return [...text.matchAll(/^ *\d+: [0-9A-F]+:([0-9A-F]{4}) [0-9A-F]+:[0-9A-F]{4} ([0-9A-F]{2}) /gm)].map(
-    ([, port = '', state = '']) => ({ port: Number.parseInt(port, 16), state }),
-  );
+
+  /** Passes on these ports and no others; one call after another. Twice does no harm. */
+  hold(wanted: readonly Forward[]): Promise<void> {
+    const done = this.#work.then(() => this.#hold(wanted));
+    this.#work = done.catch(() => undefined);
+    return done;
+  }
+
+  async #hold(wanted: readonly Forward[]): Promise<void> {
+    const { backend, iptables } = this.#present;
+    if (backend.nat === 'nft') await transact(forwardsText(this.#config.name, wanted));
+    if (backend.nat === 'iptables' && iptables !== undefined) await this.#holdRules(iptables.tool, wanted);
+    // The host's loopback is reached through the uplink only while there is something to reach.
+    const localnet = backend.nat !== 'none' && wanted.length > 0;
+    writeFileSync(`/proc/sys/net/ipv4/conf/${this.#config.name}/route_localnet`, localnet ? '1' : '0');
+  }
+
+  async #holdRules(tool: string, wanted: readonly Forward[]): Promise<void> {
+    const rules = forwardRules(this.#config, tool, wanted);
+    const isForward = (words: string): boolean => words.includes(' -j DNAT ');
+    const there = this.#journal.changes.filter(
+      change => change.kind === 'iptables' && change.tool === tool && isForward(change.words),
+    );
+    const added = rules.filter(rule => !there.some(one => same(one, rule)));
+    this.#journal.record(added);
+    await addToIptables(added);
+    const stale = there.filter(one => !rules.some(rule => same(one, rule)));
+    if (stale.length > 0) await undo(this.#journal, stale);
+  }
 }

@@ -28,6 +28,18 @@ export async function checkRoutes(config: Config): Promise<void> {
   }
 }
 
+/** Refuses an interface for the way out that is not there. */
+export async function checkLan({ lan }: Pick<Config, 'lan'>): Promise<void> {
+  if (lan === undefined) return;
+  const links = JSON.parse(await run('ip', ['-j', 'link', 'show'])) as { ifname: string }[];
+  const names = links.map(link => link.ifname);
+  if (names.includes(lan)) return;
+  throw new OperatorError(
+    `--lan ${lan}: there is no such interface; expected one of ${names.filter(name => name !== 'lo').join(', ')}`,
+    { code: 'Usage' },
+  );
+}
+
 const prefixOf = (destination: string): number => Number(destination.split('/')[1] ?? 32);
 
 /** Do the two have an address in common? `destination` as `ip route` shows it: an address, with or without a prefix length. */

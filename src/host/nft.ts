@@ -72,6 +72,13 @@ function foreignChain(item: NftItem): BaseChain[] {
   return [{ family: chain.family, table: chain.table, chain: chain.name, hook: chain.hook }];
 }
 
+/** All chains of the family that iptables-nft has its tables in: `filter FORWARD`. */
+export async function chainsOfIp(): Promise<readonly string[]> {
+  return (await ruleset()).flatMap(({ chain }) =>
+    chain?.family === 'ip' ? [`${chain.table} ${chain.name}`] : [],
+  );
+}
+
 /** Makes nft's share of the changes in one transaction: either all are there or none. */
 export async function addToNft(changes: readonly Change[]): Promise<void> {
   await transact(changes.filter(isNft).flatMap(scriptOf));
@@ -132,6 +139,7 @@ function removal({ table, chain, rule }: NftItem): string {
   return `delete table ${table?.family} ${table?.name}`;
 }
 
-async function transact(lines: readonly string[]): Promise<void> {
+/** Runs lines of nft's in one transaction. */
+export async function transact(lines: readonly string[]): Promise<void> {
   if (lines.length > 0) await run('nft', ['-f', '-'], { input: lines.map(line => `${line}\n`).join('') });
 }

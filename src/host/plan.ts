@@ -4,8 +4,20 @@
  * of them and puts marked rules first where they would be in the way.
  */
 import type { Config } from '../config.ts';
-import { formatIp4, UNSPECIFIED } from '../wire/address.ts';
-import type { ChainChange, Change, RuleChange, SysctlChange, TableChange, TcChange } from './changes.ts';
+import type { Backend } from './backend.ts';
+import type {
+  ChainChange,
+  Change,
+  IptablesChange,
+  RuleChange,
+  SysctlChange,
+  TableChange,
+  TcChange,
+} from './changes.ts';
+import { zoneFor } from './firewalld.ts';
+import { identifier, natTable, tableName } from './nattable.ts';
+import { ufwRules } from './ufw.ts';
+import { admitRules, forwardRules, natRules, tablesFor } from './xtables.ts';
 
 /** A chain of somebody else at a hook that our packets pass. */
 export interface BaseChain {
@@ -15,9 +27,31 @@ export interface BaseChain {
   readonly hook: 'forward' | 'input';
 }
 
+/** One variant of iptables, and what others have in it. */
+export interface Xtables {
+  /** `iptables-nft` or `iptables-legacy` */
+  readonly tool: string;
+  readonly tables: readonly string[];
+  hasChain(table: string, chain: string): boolean;
+  /** The kernel keeps tables, once made, as long as the namespace: so it is with the legacy variant. */
+  readonly lasting: boolean;
+  /** Has somebody rules, or drops by policy, where it filters what comes in and what is forwarded? */
+  readonly filters: boolean;
+}
+
 /** The host as it is. */
 export interface Present {
+  readonly backend: Backend;
+  /** Chains of nftables; none where it is not installed. */
   readonly chains: readonly BaseChain[];
+  /** The variant of iptables that the backend uses, where it does. */
+  readonly iptables?: Xtables | undefined;
+  /** The other one, or both where the backend uses none. */
+  readonly others: readonly Xtables[];
+  /** What was added to ufw by its command, and which iptables it calls; where that is the backend. */
+  readonly ufw?: { readonly added: readonly string[]; readonly byNft: boolean } | undefined;
+  /** The zone of firewalld's that the uplink is in, where that is the backend. */
+  readonly zone?: string | undefined;
   /** Settings by key, as far as the plan asks for them. */
   sysctl(key: string): string | undefined;
 }
@@ -25,84 +59,51 @@ export interface Present {
 /** Without it the host passes nothing on. Several switches may need it. */
 export const FORWARDING = 'net/ipv4/ip_forward';
 
-/** A name as an identifier of nft's, no two the same: what it takes stands for itself, the rest for its bytes. */
-const identifier = (name: string): string =>
-  name.replace(/[^A-Za-z0-9_]/gu, character => `.${Buffer.from(character).toString('hex')}`);
-
-export const tableName = (name: string): string => `vswitchd_${identifier(name)}`;
 const mark = (name: string): string => `vswitchd:${name}`;
 
 /** The changes for a switch as a whole, in the order in which they are made. Taps come with their ports. */
 export function plan(config: Config, present: Present): Change[] {
-  const nft = config.firewall !== 'none';
-  const shields: Change[] = nft ? [shieldTable(config.name)] : [];
+  const { backend } = present;
+  const shields: Change[] = backend.shields === 'nft' ? [shieldTable(config.name)] : [];
   if (config.uplink === 'none') return shields;
+  const nat: Change[] = backend.nat === 'nft' ? [natTable(config)] : [];
   return [
     ...setting(present, FORWARDING, '1'),
-    ...(nft
-      ? [natTable(config), ...shields, ...present.chains.flatMap(chain => rulesFor(config.name, chain))]
-      : []),
+    ...nat,
+    ...shields,
+    ...rulesOfNft(config.name, present),
+    ...rulesOfIptables(config, present),
+    ...(present.ufw === undefined ? [] : ufwRules(config.name, present.ufw.added)),
+    ...(backend.name === 'firewalld' ? zoneFor(config.name, present.zone) : []),
   ];
+}
+
+/** Rules in others' chains of nftables, but for those that the backend has commands of its own for. */
+function rulesOfNft(name: string, { backend, chains, ufw }: Present): RuleChange[] {
+  if (backend.name === 'none' || backend.name === 'iptables') return [];
+  const isBackends = ({ family, table }: BaseChain): boolean =>
+    (backend.name === 'firewalld' && table === 'firewalld') ||
+    (ufw?.byNft === true && family === 'ip' && table === 'filter');
+  return chains.filter(chain => !isBackends(chain)).flatMap(chain => rulesFor(name, chain));
+}
+
+/** The NAT by iptables, where it is made so; and what passes the rules that somebody has in iptables. */
+function rulesOfIptables(config: Config, { backend, iptables, others }: Present): Change[] {
+  const past = others.filter(other => other.filters).flatMap(other => admitRules(config.name, other.tool));
+  if (backend.nat !== 'iptables' || iptables === undefined) return past;
+  const own: IptablesChange[] = [
+    ...natRules(config, iptables.tool),
+    ...(backend.name === 'iptables' ? admitRules(config.name, iptables.tool) : []),
+  ];
+  // The ports that are passed on change while the switch runs: what their rules stand in is there from the start.
+  const some = forwardRules(config, iptables.tool, [{ protocol: 'tcp', port: 1, guest: '', guestPort: 1 }]);
+  return [...tablesFor(iptables, [...own, ...some]), ...own, ...past];
 }
 
 /** A setting, unless it is so already or does not exist here. */
 export function setting(present: Pick<Present, 'sysctl'>, key: string, value: string): SysctlChange[] {
   const before = present.sysctl(key);
   return before === undefined || before === value ? [] : [{ kind: 'sysctl', key, value, before }];
-}
-
-const chain = (name: string, hook: string, lines: readonly string[]): string[] => [
-  `chain ${name} {`,
-  `  ${hook}; policy accept;`,
-  ...lines.map(line => `  ${line}`),
-  '}',
-];
-
-/**
- * Masquerades the NAT address wherever it leaves, so that two default routes or a VPN are all the same; and brings what
- * comes for a forwarded port to it. Without a NAT it only lets packets pass.
- */
-function natTable(config: Config): TableChange {
-  const uplink = config.name;
-  const pass = [`iifname "${uplink}" accept`];
-  const forward = 'type filter hook forward priority filter';
-  const lines =
-    config.natAddress === UNSPECIFIED
-      ? chain('forward', forward, [...pass, `oifname "${uplink}" accept`])
-      : [
-          ...forwarding(config),
-          ...chain('forward', forward, [
-            ...pass,
-            `oifname "${uplink}" ct state established,related accept`,
-            `oifname "${uplink}" ip daddr ${formatIp4(config.natAddress)} ct status dnat accept`,
-            // Nobody outside may address guests by the private network's addresses: that is what a NAT is for.
-            `oifname "${uplink}" drop`,
-          ]),
-        ];
-  return {
-    kind: 'table',
-    family: 'inet',
-    name: tableName(uplink),
-    body: lines.map(line => `  ${line}\n`).join(''),
-  };
-}
-
-/** The NAT address out, forwarded ports in. What comes back to where it came from must not find a shorter way: it leaves as ours. */
-function forwarding({ name: uplink, natAddress, subnet }: Config): string[] {
-  const nat = formatIp4(natAddress);
-  const dnat = `fib daddr type local meta l4proto . th dport @forwards dnat ip to ${nat}`;
-  return [
-    'set forwards {',
-    '  type inet_proto . inet_service',
-    '}',
-    ...chain('prerouting', 'type nat hook prerouting priority dstnat', [dnat]),
-    ...chain('output', 'type nat hook output priority -100', [dnat]),
-    ...chain('postrouting', 'type nat hook postrouting priority srcnat', [
-      `ip saddr ${nat} oifname != "${uplink}" masquerade`,
-      `oifname "${uplink}" ct status dnat fib saddr type local masquerade`,
-      `oifname "${uplink}" ct status dnat ip saddr { ${subnet.text}, ${nat} } masquerade`,
-    ]),
-  ];
 }
 
 /** The table whose chains keep the host's own stack from seeing what guests send on their taps; empty at first. */
@@ -129,8 +130,12 @@ export function shieldOf(
 }
 
 /** What the taps in our namespace need, for people to read: the follower does it, for each tap as it finds it. */
-export function planTaps(config: Config, stateOf: (name: string) => 'none' | 'down' | 'up'): Change[] {
-  const by = config.firewall === 'none' ? { qdisc: true } : 'nft';
+export function planTaps(
+  config: Config,
+  shields: Backend['shields'],
+  stateOf: (name: string) => 'none' | 'down' | 'up',
+): Change[] {
+  const by = shields === 'nft' ? 'nft' : { qdisc: true };
   return config.taps
     .filter(tap => tap.netns === undefined)
     .flatMap(({ name, end }): Change[] => {

@@ -9,7 +9,14 @@ const MAX_OUTPUT = 64 << 20;
 /** Where system tools are, beside PATH: a service's or a sudo's PATH may lack the sbin folders. */
 const SBIN = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
 /** Debian's packages for the tools that we call. */
-const PACKAGES: Readonly<Record<string, string>> = { nft: 'nftables', ip: 'iproute2', tc: 'iproute2' };
+const PACKAGES: Readonly<Record<string, string>> = {
+  nft: 'nftables',
+  ip: 'iproute2',
+  tc: 'iproute2',
+  iptables: 'iptables',
+  ufw: 'ufw',
+  'firewall-cmd': 'firewalld',
+};
 
 export interface RunOptions {
   readonly input?: string;
@@ -30,18 +37,26 @@ export function findTool(name: string): string | undefined {
   return undefined;
 }
 
+/** What is said when a tool is not there, with the package that has it. */
+export const missing = (tool: string): string =>
+  `${tool} is not installed${PACKAGES[tool] === undefined ? '' : `; apt-get install ${PACKAGES[tool]}`}`;
+
+/** The code with which a tool ended that `run` says has failed; undefined where it did not come to that. */
+export function exitStatus(error: unknown): number | undefined {
+  const code: unknown = (error as { cause?: { code?: unknown } }).cause?.code;
+  return typeof code === 'number' ? code : undefined;
+}
+
 /** Runs a tool and resolves with its standard output; rejects with what it wrote to standard error. */
 export function run(tool: string, words: readonly string[], options: RunOptions = {}): Promise<string> {
   const path = findTool(tool);
-  if (path === undefined) {
-    const advice = PACKAGES[tool] === undefined ? '' : `; apt-get install ${PACKAGES[tool]}`;
-    return Promise.reject(new OperatorError(`${tool} is not installed${advice}`, { code: 'MissingTool' }));
-  }
+  if (path === undefined) return Promise.reject(new OperatorError(missing(tool), { code: 'MissingTool' }));
   return new Promise((resolve, reject) => {
     const settings = {
       timeout: options.timeoutMs ?? TIMEOUT_MS,
       maxBuffer: MAX_OUTPUT,
       killSignal: 'SIGKILL' as const,
+      env: { ...process.env, LC_ALL: 'C' }, // what tools say is read here, in English
     };
     const child = execFile(path, words, settings, (cause, stdout, stderr) => {
       if (cause === null) {

@@ -4,9 +4,9 @@
  * stack is cut off: a drop at the interface's ingress hook, which packet sockets see frames before, and no IPv6 on it.
  */
 import { make, sysctlBefore } from './apply.ts';
+import type { Backend } from './backend.ts';
 import type { Change } from './changes.ts';
 import type { Journal } from './journal.ts';
-import { nftPresent } from './nft.ts';
 import { shieldOf } from './plan.ts';
 import { hasClsact } from './tc.ts';
 import { undo } from './undo.ts';
@@ -18,11 +18,11 @@ export class Shields {
   readonly #byNft: boolean;
   readonly #raised = new Map<string, readonly Change[]>();
 
-  /** `firewall`: may nftables be used? The switch's netdev table must be there by then. */
-  constructor(name: string, journal: Journal, firewall: boolean) {
+  /** `by` nftables: the switch's netdev table must be there by then. */
+  constructor(name: string, journal: Journal, by: Backend['shields']) {
     this.#name = name;
     this.#journal = journal;
-    this.#byNft = firewall && nftPresent();
+    this.#byNft = by === 'nft';
   }
 
   /** What a tap's shield is; what a killed instance has left of it is a part. The tap must be there for tc to look at. */

@@ -16,7 +16,7 @@ export async function undo(journal: Journal, changes: readonly Change[]): Promis
  * shall be no moment without their shields. Rules are made anew, to be first in their chains.
  */
 export async function undoStale(journal: Journal, wanted: readonly Change[]): Promise<number> {
-  const kept = wanted.filter(change => change.kind !== 'rule');
+  const kept = wanted.filter(change => change.kind !== 'rule' && change.kind !== 'iptables');
   const stale = journal.changes.filter(change => !kept.some(one => same(one, change)));
   await undo(journal, stale);
   return stale.length;

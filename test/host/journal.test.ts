@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { readReplayConfig } from '../../src/config.ts';
 import { type Change, describe } from '../../src/host/changes.ts';
 import { Journal } from '../../src/host/journal.ts';
-import { plan, setting } from '../../src/host/plan.ts';
+import { type Present, plan, setting } from '../../src/host/plan.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'vswitchd-journal-'));
 test.after(() => rmSync(folder, { recursive: true, force: true }));
@@ -56,10 +56,18 @@ test('a journal that can’t be written is told before anything is changed', () 
   );
 });
 
+/** A host with nothing on it, where nft does all. */
+const BARE: Present = {
+  backend: { name: 'nft', reason: 'asked for', nat: 'nft', shields: 'nft' },
+  chains: [],
+  others: [],
+  sysctl: () => '0',
+};
+
 test('the plan: what there is to change, and nothing that is so already', () => {
   const config = readReplayConfig({ subnet: '10.0.0.0/24' });
   const chain = { family: 'ip', table: 'filter', chain: 'FORWARD', hook: 'forward' } as const;
-  const changes = plan(config, { chains: [chain], sysctl: () => '0' });
+  const changes = plan(config, { ...BARE, chains: [chain] });
   assert.equal(
     changes.map(change => change.kind),
     ['sysctl', 'table', 'table', 'rule', 'rule'],
@@ -72,13 +80,15 @@ test('the plan: what there is to change, and nothing that is so already', () => 
 });
 
 test('an isolated network or no firewall: no rules', () => {
-  const none = { chains: [], sysctl: () => '0' };
-  const isolated = plan(readReplayConfig({ uplink: 'none' }), none);
+  const isolated = plan(readReplayConfig({ uplink: 'none' }), BARE);
   assert.equal(
     isolated.map(change => change.kind),
     ['table'],
   );
-  const bare = plan(readReplayConfig({ firewall: 'none' }), none);
+  const bare = plan(readReplayConfig({ firewall: 'none' }), {
+    ...BARE,
+    backend: { name: 'none', reason: 'asked for', nat: 'none', shields: 'tc' },
+  });
   assert.equal(
     bare.map(change => change.kind),
     ['sysctl'],

@@ -50,7 +50,7 @@ class Scene {
   constructor(folder: string, taps: string) {
     const config = readConfig({ subnet: '10.9.0.0/24', taps, mtu: '1400' });
     this.journal = new Journal(join(folder, 'vsw0.journal'));
-    this.#shields = new Shields(config.name, this.journal, true);
+    this.#shields = new Shields(config.name, this.journal, 'nft');
     this.follower = new TapFollower(forgetful, config, this.journal, this.#shields, {
       attach: (name, port, netns) => {
         this.ports.set(name, port);

@@ -77,10 +77,14 @@ inStage('a forwarded port is reached from the LAN, the host, its loopback and th
   await lab.lease(blue, 'tap1');
   for (const kind of ['tcp', 'udp']) {
     assert.is(await fetch(stage, out, LAN, 8080, kind), `you are ${OUTSIDE}`, `${kind} from the LAN`);
-    for (const address of ['127.0.0.1', LAN, GATEWAY])
+    for (const [address, seen] of [
+      ['127.0.0.1', GATEWAY],
+      [LAN, LAN],
+      [GATEWAY, GATEWAY],
+    ] as const)
       assert.is(
         await fetch(stage, host, address, 8080, kind),
-        `you are ${GATEWAY}`,
+        `you are ${seen}`,
         `${kind} from the host, ${address}`,
       );
     for (const guest of [blue, red])

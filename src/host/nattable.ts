@@ -1,0 +1,102 @@
+/** The nftables table of a switch: its NAT on the host, and what must stand beside it. */
+import type { Config, Forward } from '../config.ts';
+import { formatIp4, UNSPECIFIED } from '../wire/address.ts';
+import type { TableChange } from './changes.ts';
+
+/** A name as an identifier of nft's, no two the same: what it takes stands for itself, the rest for its bytes. */
+export const identifier = (name: string): string =>
+  name.replace(/[^A-Za-z0-9_]/gu, character => `.${Buffer.from(character).toString('hex')}`);
+
+export const tableName = (name: string): string => `vswitchd_${identifier(name)}`;
+
+/** Takes both hooks at which the host's own connections and others' are turned to the NAT address. */
+const CHAINS: Readonly<Record<string, string>> = {
+  shelter: 'type filter hook prerouting priority raw',
+  prerouting: 'type nat hook prerouting priority dstnat',
+  output: 'type nat hook output priority -100',
+  postrouting: 'type nat hook postrouting priority srcnat',
+  redirects: 'type filter hook output priority filter',
+  clamp: 'type filter hook forward priority mangle',
+  forward: 'type filter hook forward priority filter',
+};
+
+/**
+ * The set `forwards` holds the host's ports that are passed on, protocol and port; it is empty at first. Without `lan` the
+ * NAT address is masqueraded wherever it leaves, so that two default routes or a VPN are all the same.
+ */
+export function natTable(config: Config): TableChange {
+  const { name } = config;
+  const chains = config.natAddress === UNSPECIFIED ? routes(config) : translations(config);
+  return {
+    kind: 'table',
+    family: 'inet',
+    name: tableName(name),
+    body: chains.map(line => `  ${line}\n`).join(''),
+  };
+}
+
+function translations(config: Config): string[] {
+  const { name, lan, subnet } = config;
+  const nat = formatIp4(config.natAddress);
+  const dnat = `meta l4proto . th dport @forwards fib daddr type local dnat ip to ${nat}`;
+  const rules: Readonly<Record<keyof typeof CHAINS, readonly string[]>> = {
+    // A loopback address from the uplink is a guest's attempt at what listens for the host alone.
+    shelter: [`iifname "${name}" ip daddr 127.0.0.0/8 drop`],
+    prerouting: [lan === undefined ? dnat : `iifname { "${lan}", "${name}" } ${dnat}`],
+    output: [dnat],
+    postrouting: [
+      `ip saddr ${nat} oifname ${lan === undefined ? `!= "${name}"` : `"${lan}"`} masquerade`,
+      // Whoever is turned back by the uplink, guest or host, must be answered by way of the host.
+      ...['127.0.0.0/8', subnet.text, nat].map(
+        source => `oifname "${name}" ct status dnat ip saddr ${source} masquerade`,
+      ),
+    ],
+    // A forwarded port may lead out where it came in; that is no shorter way for the guest.
+    redirects: [`oifname "${name}" icmp type redirect drop`],
+    clamp: clampOf(name),
+    forward: [
+      ...pinned(name, lan),
+      `iifname "${name}" accept`,
+      `oifname "${name}" ct state established,related accept`,
+      `oifname "${name}" ct status dnat accept`,
+      // Nobody outside may address guests by the private network's addresses: that is what a NAT is for.
+      `oifname "${name}" drop`,
+    ],
+  };
+  return ['set forwards {', '  type inet_proto . inet_service;', '}', ...chainsOf(rules)];
+}
+
+/** Without a NAT the subnet is routed as it is. */
+const routes = ({ name, lan }: Config): string[] =>
+  chainsOf({
+    clamp: clampOf(name),
+    forward: [...pinned(name, lan), ...['iifname', 'oifname'].map(side => `${side} "${name}" accept`)],
+  });
+
+/** Path MTU discovery fails where ICMP is filtered; TCP need not know of it. */
+const clampOf = (name: string): string[] =>
+  ['iifname', 'oifname'].map(side => `${side} "${name}" tcp flags syn tcp option maxseg size set rt mtu`);
+
+const pinned = (name: string, lan: string | undefined): string[] =>
+  lan === undefined
+    ? []
+    : [
+        `iifname "${name}" oifname "${name}" accept`,
+        `iifname "${name}" oifname != "${lan}" drop`,
+        `oifname "${name}" iifname != "${lan}" drop`,
+      ];
+
+const chainsOf = (rules: Readonly<Record<string, readonly string[]>>): string[] =>
+  Object.entries(rules).flatMap(([chain, lines]) => [
+    `chain ${chain} {`,
+    `  ${CHAINS[chain]}; policy accept;`,
+    ...lines.map(line => `  ${line}`),
+    '}',
+  ]);
+
+/** What makes the set hold these ports and no others. */
+export function forwardsText(name: string, forwards: readonly Forward[]): string[] {
+  const set = `inet ${tableName(name)} forwards`;
+  const elements = forwards.map(({ protocol, port }) => `${protocol} . ${port}`).join(', ');
+  return [`flush set ${set}`, ...(forwards.length === 0 ? [] : [`add element ${set} { ${elements} }`])];
+}
