@@ -100,7 +100,7 @@ export class FlowTable {
     this.#flows[at + F_SEEN] = nowS;
   }
 
-  /** The flow lives for `seconds` at the most: what an RST from outside does, which must not lengthen its life. */
+  /** The flow lives for `seconds` at the most: what an RST does, which must not lengthen its life. */
   shorten(flow: number, nowS: number, seconds: number): void {
     const at = flow * FLOW_WORDS + F_EXPIRES;
     if ((this.#flows[at] as number) > nowS + seconds) this.#flows[at] = nowS + seconds;
