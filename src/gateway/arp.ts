@@ -1,7 +1,7 @@
 /**
- * ARP at the gateway, RFC 826 and 5227: answers for the gateway's own addresses and no other (blanket proxy ARP would make
- * every client decline its address), defends them, learns who is where, and asks. The NAT address is the gateway's, too:
- * guests reach each other's mappings by it.
+ * ARP at the gateway, RFC 826 and 5227: answers for its own addresses, the gateway's and the NAT's, and no other (blanket
+ * proxy ARP would make every client decline its address), defends them, learns who is where, and asks. Guests ask for the
+ * NAT address when they send to one another's mappings: it stands in their subnet.
  */
 import { type Batch, FLOOD, GATEWAY_PORT } from '../dataplane/batch.ts';
 import { type Ip4, type Mac, UNSPECIFIED } from '../wire/address.ts';
@@ -16,16 +16,17 @@ const ARP_FRAME = ethernet.ETHERNET_SIZE + arp.ARP_SIZE;
 
 export class ArpResponder {
   readonly #ip: Ip4;
-  readonly #natIp: Ip4;
+  readonly #natAddress: Ip4;
   readonly #mac: Mac;
   readonly #neighbours: Neighbours;
   readonly #inSubnet: (ip: number) => boolean;
-  #defendedMs = Number.NEGATIVE_INFINITY;
+  /** When the gateway's address and the NAT's were defended last. */
+  readonly #defendedMs = new Float64Array(2).fill(Number.NEGATIVE_INFINITY);
 
-  /** `natIp`: UNSPECIFIED without a NAT. */
-  constructor(ip: Ip4, natIp: Ip4, mac: Mac, neighbours: Neighbours, inSubnet: (ip: number) => boolean) {
+  /** `natAddress`: UNSPECIFIED without a NAT. */
+  constructor(ip: Ip4, natAddress: Ip4, mac: Mac, neighbours: Neighbours, inSubnet: (ip: number) => boolean) {
     this.#ip = ip;
-    this.#natIp = natIp;
+    this.#natAddress = natAddress;
     this.#mac = mac;
     this.#neighbours = neighbours;
     this.#inSubnet = inSubnet;
@@ -50,36 +51,37 @@ export class ArpResponder {
       this.#neighbours.learn(sender, hi, lo, batch.nowS);
       this.#neighbours.release(batch, sender, hi, lo, GATEWAY_PORT);
     }
-    const target = arp.targetIp(mem, l3);
-    if (arp.operation(mem, l3) === arp.REQUEST && this.#isOurs(target) && !ethernet.isGroup(hi))
-      this.#send(batch, batch.ingress[row] as number, arp.REPLY, hi, lo, target, hi, lo, sender);
+    const asked = arp.targetIp(mem, l3);
+    if (arp.operation(mem, l3) === arp.REQUEST && this.#isOurs(asked) && !ethernet.isGroup(hi))
+      this.#send(batch, batch.ingress[row] as number, arp.REPLY, asked, hi, lo, hi, lo, sender);
     return Drop.None;
   }
 
   /** Broadcasts a request for an address of the subnet, if it has not just been asked for. */
   ask(batch: Batch, ip: Ip4): void {
     if (!this.#neighbours.mayAsk(ip, batch.nowS)) return;
-    this.#send(batch, FLOOD, arp.REQUEST, 0xffff, -1, this.#ip, 0, 0, ip);
+    this.#send(batch, FLOOD, arp.REQUEST, this.#ip, 0xffff, -1, 0, 0, ip);
   }
 
   #isOurs(ip: Ip4): boolean {
-    return ip === this.#ip || (ip === this.#natIp && ip !== UNSPECIFIED);
+    return ip === this.#ip || (ip === this.#natAddress && ip !== UNSPECIFIED);
   }
 
-  /** Somebody else claims our address: say once that it is ours. */
+  /** Somebody else claims an address of ours: say once that it is. */
   #defend(batch: Batch, ip: Ip4): void {
-    if (batch.nowMs - this.#defendedMs < DEFEND_INTERVAL_MS) return;
-    this.#defendedMs = batch.nowMs;
-    this.#send(batch, FLOOD, arp.REQUEST, 0xffff, -1, ip, 0, 0, ip);
+    const which = ip === this.#ip ? 0 : 1;
+    if (batch.nowMs - (this.#defendedMs[which] as number) < DEFEND_INTERVAL_MS) return;
+    this.#defendedMs[which] = batch.nowMs;
+    this.#send(batch, FLOOD, arp.REQUEST, ip, 0xffff, -1, 0, 0, ip);
   }
 
   #send(
     batch: Batch,
     egress: number,
     operation: number,
+    sender: Ip4,
     toHi: number,
     toLo: number,
-    senderIp: Ip4,
     targetHi: number,
     targetLo: number,
     target: Ip4,
@@ -91,7 +93,7 @@ export class ArpResponder {
     ethernet.setHeader(batch.mem, at, toHi, toLo, hi, lo, ethernet.ETHERTYPE_ARP);
     batch.etherType[row] = ethernet.ETHERTYPE_ARP;
     batch.l3[row] = at + ethernet.ETHERNET_SIZE;
-    arp.emit(batch.mem, at + ethernet.ETHERNET_SIZE, operation, hi, lo, senderIp, targetHi, targetLo, target);
+    arp.emit(batch.mem, at + ethernet.ETHERNET_SIZE, operation, hi, lo, sender, targetHi, targetLo, target);
     batch.egress[row] = egress;
   }
 }

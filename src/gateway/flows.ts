@@ -109,11 +109,11 @@ export class FlowTable {
     this.#wheel.schedule(flow);
   }
 
-  /** The flow lives for `seconds` at the most: what an RST from outside does, which must not lengthen its life. */
+  /** The flow lives for `seconds` at the most: what an RST does, which must not lengthen its life, and gives a new flow none. */
   shorten(flow: number, nowS: number, seconds: number): void {
     const at = flow * FLOW_WORDS + F_EXPIRES;
-    if ((this.#flows[at] as number) <= nowS + seconds && !this.isNew(flow)) return;
-    this.#flows[at] = nowS + seconds;
+    const end = this.isNew(flow) ? nowS : Math.min(this.#flows[at] as number, nowS + seconds);
+    this.#flows[at] = end;
     this.#wheel.schedule(flow);
   }
 

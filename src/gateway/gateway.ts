@@ -97,16 +97,13 @@ export class Gateway implements GatewayStage {
     this.#o = options;
     this.#flows = partsOf(options.flowMemory, options.seed);
     this.#neighbours = new Neighbours(options.mask);
-    this.#arp = new ArpResponder(
-      options.gatewayIp,
-      options.natAddress,
-      options.gatewayMac,
-      this.#neighbours,
-      ip => this.#isLocal(ip),
+    const { gatewayIp, gatewayMac, natAddress } = options;
+    this.#arp = new ArpResponder(gatewayIp, natAddress, gatewayMac, this.#neighbours, ip =>
+      this.#isLocal(ip),
     );
-    this.#icmp = new IcmpSender(options.gatewayIp, options.gatewayMac);
+    this.#icmp = new IcmpSender(gatewayIp, gatewayMac);
     this.#nat = new Nat({
-      address: options.natAddress,
+      address: natAddress,
       filtering: options.natFiltering,
       parts: this.#flows,
       maxGuestFlows: options.maxGuestFlows,

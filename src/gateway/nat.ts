@@ -199,14 +199,16 @@ export class Nat {
     return this.#filtering === 'address' && this.#flows.hasRemote(mapping, remoteIp, nowS);
   }
 
-  /** UDP and echoes live on by what the guest sends (RFC 4787 REQ-6), TCP by segments of both, an RST apart. */
+  /**
+   * UDP and echoes live on by what the guest sends (RFC 4787 REQ-6), TCP by segments of both, an RST apart: a stranger could
+   * keep a mapping open by what the guest answers him (RFC 7857 §7.1).
+   */
   #refresh(flow: number, protocol: number, mem: DataView, l4: number, nowS: number, outbound: boolean): void {
     if (protocol === ip4.TCP) {
       const before = this.#flows.tcpState(flow);
       const state = tcpState.after(before, tcp.flags(mem, l4), outbound);
       if (state !== before) this.#flows.setTcpState(flow, state);
-      if (outbound || (tcp.flags(mem, l4) & tcp.RST) === 0)
-        this.#flows.refresh(flow, nowS, tcpState.timeoutS(state));
+      if ((tcp.flags(mem, l4) & tcp.RST) === 0) this.#flows.refresh(flow, nowS, tcpState.timeoutS(state));
       else this.#flows.shorten(flow, nowS, tcpState.timeoutS(state));
     } else if (outbound || protocol === ip4.ICMP) {
       this.#flows.refresh(flow, nowS, protocol === ip4.UDP ? UDP_S : ICMP_S);

@@ -29,7 +29,7 @@ export class ExpiryWheel {
     const expires = this.#flows[at + F_EXPIRES] as number;
     if (due !== 0 && due <= expires) return;
     this.remove(flow);
-    this.#link(flow, expires);
+    this.#link(flow, Math.max(expires, this.#reachedS + 1, 1)); // what has ended already is next
   }
 
   /** Never looks at it again. */

@@ -27,12 +27,13 @@ export const code = (mem: DataView, at: number): number => mem.getUint8(at + 1);
 /** Of an echo or its reply. */
 export const echoId = (mem: DataView, at: number): number => mem.getUint16(at + ECHO_ID);
 
-/** Does it carry the packet that it is about? Such a message is never answered by another. */
+/**
+ * An error about a packet, as routers and hosts send it from afar. Not a redirect, which is for neighbours alone (RFC 1812
+ * §5.2.7.2), nor a source quench, which nobody may send any more (RFC 6633).
+ */
 export const isError = (mem: DataView, at: number): boolean => {
   const kind = type(mem, at);
-  return (
-    kind === UNREACHABLE || kind === TIME_EXCEEDED || kind === PARAMETER_PROBLEM || kind === 4 || kind === 5
-  );
+  return kind === UNREACHABLE || kind === TIME_EXCEEDED || kind === PARAMETER_PROBLEM;
 };
 
 /** Writes the 8-byte header over what already stands behind it and sums all `bytes`. */
