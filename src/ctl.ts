@@ -1,8 +1,8 @@
 /** vswitchctl: what a running switch is doing, as tables for people or JSON for programs. */
 import { Command, CommanderError } from 'commander';
 import { ask } from './control/client.ts';
-import { flowsText, leasesText, macsText, portsText, statusText } from './control/screen.ts';
-import type { FlowView, LeaseView, MacView, PortView, StatusView } from './control/views.ts';
+import { egressText, flowsText, leasesText, macsText, portsText, statusText } from './control/screen.ts';
+import type { EgressView, FlowView, LeaseView, MacView, PortView, StatusView } from './control/views.ts';
 import { OperatorError, reportAndExit } from './errors.ts';
 import { VERSION } from './version.ts';
 
@@ -48,6 +48,11 @@ show<PortView[]>('ports', 'ports, their state, counters and drop reasons', ports
 show<MacView[]>('macs', 'the forwarding database: which MAC is behind which port', macsText);
 show<LeaseView[]>('leases', 'addresses handed out by DHCP', leasesText);
 show<FlowView[]>('flows', 'NAT sessions', flowsText);
+show<EgressView>(
+  'egress',
+  'what guests may reach: rules with packets, and names they have learnt',
+  egressText,
+);
 
 program
   .command('show', { isDefault: true })

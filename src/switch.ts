@@ -10,9 +10,11 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from './config.ts';
 import { Api } from './control/api.ts';
-import { UPLINK_PORT } from './dataplane/messages.ts';
+import { BY_ADDRESS } from './dataplane/batch.ts';
+import { type GatewaySettings, UPLINK_PORT } from './dataplane/messages.ts';
 import { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
+import { MAX_NAMES } from './gateway/nametable.ts';
 import { make, readPresent } from './host/apply.ts';
 import type { Change } from './host/changes.ts';
 import { Journal } from './host/journal.ts';
@@ -30,7 +32,8 @@ import { PortTable } from './porttable.ts';
 import { hostResolvers } from './service/dhcp/resolvers.ts';
 import { DhcpService } from './service/dhcp/service.ts';
 import { SqliteStore } from './service/dhcp/sqlite.ts';
-import { viewsOf } from './status.ts';
+import { NameService } from './service/names/service.ts';
+import { monotonicMs, viewsOf } from './status.ts';
 
 /** Where the journal of a switch is. */
 export const journalPath = (config: Pick<Config, 'name' | 'stateDir'>): string =>
@@ -43,6 +46,7 @@ export class Switch {
   readonly #native = loadNative();
   readonly #locks = new Locks();
   readonly #ports: PortTable;
+  readonly #gateway: GatewaySettings;
   /** How to end what has been started, in the order of starting. */
   readonly #endings: (() => unknown)[] = [];
 
@@ -52,6 +56,7 @@ export class Switch {
     this.#log = log;
     this.#failed = failed;
     this.#ports = new PortTable(config);
+    this.#gateway = gatewaySettings(config, hostResolvers());
   }
 
   /** Starts everything; when it throws, nothing is left of it. */
@@ -87,11 +92,12 @@ export class Switch {
     await this.#changeHost(journal, present, shields);
     if (uplink !== undefined) await setUpUplink(config);
     const dhcp = this.#startDhcp(plane);
+    const names = this.#watchNames(plane);
     if (uplink !== undefined) this.#attachUplink(plane, uplink);
     await this.#followTaps(plane, journal, shields);
     const api = new Api(
       join(config.runDir, `${config.name}.sock`),
-      viewsOf(config, plane.memory, this.#ports, dhcp),
+      viewsOf(config, plane.memory, this.#ports, dhcp, { policy: this.#gateway.egress, names }),
     );
     await api.listen();
     this.#endings.push(() => api.close());
@@ -104,7 +110,7 @@ export class Switch {
       ageingS,
       uplink: uplink === 'tun' ? UPLINK_PORT : -1,
       seed: randomBytes(4).readInt32LE(),
-      gateway: gatewaySettings(this.#config),
+      gateway: this.#gateway,
     });
     plane.on('failed', cause => this.#failed(cause));
     this.#endings.push(() => plane.stop());
@@ -199,8 +205,30 @@ export class Switch {
       log: (level, sentence) => this.#log[level](sentence),
       now: Date.now,
     });
-    plane.on('punt', (frame, ingress) => service.handle(frame, ingress, Date.now()));
+    plane.on('punt', (frame, ingress) => {
+      if (ingress !== UPLINK_PORT) service.handle(frame, ingress, Date.now());
+    });
     this.#endings.push(() => service.close());
+    return service;
+  }
+
+  /** Where egress rules name domains: what the uplink brings of answers from DNS servers is read before guests get it. */
+  #watchNames(plane: Plane): NameService | undefined {
+    const { egress, gatewayIp } = this.#gateway;
+    if (egress.domains.length === 0) return undefined;
+    const { resolvers } = this.#config.egress;
+    const service = new NameService({
+      domains: egress.domains,
+      maxNames: MAX_NAMES,
+      gateway: gatewayIp,
+      resolvers: () => (resolvers.length > 0 ? resolvers : hostResolvers()),
+      tell: (learnt, forgotten) => plane.names(learnt, forgotten),
+      send: frame => plane.inject(frame, BY_ADDRESS),
+      log: (level, sentence) => this.#log[level](sentence),
+    });
+    plane.on('punt', (frame, ingress) => {
+      if (ingress === UPLINK_PORT) service.handle(frame, monotonicMs());
+    });
     return service;
   }
 

@@ -12,7 +12,7 @@ import * as ethernet from '../wire/ethernet.ts';
 import * as tcp from '../wire/tcp.ts';
 import { UDP_SIZE } from '../wire/udp.ts';
 import { csumStart, GSO_ECN, GSO_NONE, GSO_UDP_L4, gsoSize, gsoType } from '../wire/vnet.ts';
-import { Batch, DROPPED, FLOOD, GATEWAY_PORT, MAX_PORTS, type Stage } from './batch.ts';
+import { Batch, BY_ADDRESS, DROPPED, FLOOD, GATEWAY_PORT, MAX_PORTS, type Stage } from './batch.ts';
 import { Counters } from './counters.ts';
 import { Fdb } from './fdb.ts';
 import { EgressLists } from './lists.ts';
@@ -21,6 +21,8 @@ import { pipeline, type StageMaker } from './pipeline.ts';
 /** The gateway as the data plane sees it: a stage with timers. */
 export interface GatewayStage extends StageMaker {
   tick(nowMs: number): void;
+  /** Decides where a row goes by the guest's address that its packet is for. */
+  deliver(batch: Batch, row: number): void;
 }
 
 export interface DataplaneOptions {
@@ -116,7 +118,7 @@ export class Dataplane {
     return received;
   }
 
-  /** Sends a finished frame from the gateway, to a port or to wherever the FDB says (LOOK_UP). */
+  /** Sends a finished frame from the gateway: to a port, wherever the FDB says (LOOK_UP), or to a guest (BY_ADDRESS). */
   inject(frame: Uint8Array, egress: number, nowMs: number): void {
     const batch = this.#batch;
     batch.reset(nowMs);
@@ -125,7 +127,8 @@ export class Dataplane {
     const at = batch.offset[row] as number;
     batch.slab.set(frame, at);
     batch.l3[row] = at + ethernet.ETHERNET_SIZE; // parse does not see it
-    batch.egress[row] = egress;
+    if (egress === BY_ADDRESS) this.#gateway?.deliver(batch, row);
+    else batch.egress[row] = egress;
     const forwarding = this.#stages[this.#stages.length - 1] as Stage;
     forwarding.run();
     this.#transmit();

@@ -101,6 +101,8 @@ function obey(command: Command): boolean {
     dataplane.detach(command.index);
   } else if (command.do === 'flush') {
     dataplane.fdb.flush(command.index);
+  } else if (command.do === 'names') {
+    gateway.egress.learn(command.learnt, command.forgotten);
   }
   Atomics.store(acknowledged, 0, command.number);
   Atomics.notify(acknowledged, 0);

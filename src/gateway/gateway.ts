@@ -7,6 +7,7 @@
  *                     to anywhere else            NAT → uplink
  *   from the uplink   to a guest's address        its neighbour entry; ARP if there is none, and the packet waits
  *                     to the NAT address          NAT back → its neighbour entry
+ *                     from a DNS server, watched  control plane, which sends it on when the names in it are known
  *
  * The time to live is not counted between guests and the uplink: the host's own stack routes those packets and counts
  * them, so guests see one hop, the gateway's address, as with a bridge.
@@ -33,11 +34,13 @@ import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import { csumOffset, csumStart, VNET_NEEDS_CSUM, vnetFlags } from '../wire/vnet.ts';
 import { ArpResponder } from './arp.ts';
+import { Egress, finish, isAnswer } from './egress.ts';
 import { type Express, express } from './express.ts';
 import { type FlowParts, partsOf } from './flowmemory.ts';
 import { IcmpSender } from './icmp.ts';
 import { Nat } from './nat.ts';
 import { Neighbours } from './neighbours.ts';
+import type { EgressPolicy } from './policy.ts';
 
 const DHCP_SERVER_PORT = 67;
 const ALL_ONES = -1 as Ip4;
@@ -64,11 +67,13 @@ export interface GatewayOptions {
   readonly punt: Punt;
   readonly seed: number;
   readonly flowMemory: SharedArrayBuffer;
+  readonly egress: EgressPolicy;
   /** False: every packet is handled by itself, as the unusual ones are. For tests that hold the two against each other. */
   readonly express?: boolean;
 }
 
 export class Gateway implements GatewayStage {
+  readonly egress: Egress;
   readonly #o: GatewayOptions;
   readonly #neighbours: Neighbours;
   readonly #arp: ArpResponder;
@@ -84,11 +89,13 @@ export class Gateway implements GatewayStage {
       this.#isLocal(ip),
     );
     this.#icmp = new IcmpSender(options.gatewayIp, options.gatewayMac);
+    this.egress = new Egress(options.egress, options.seed);
     this.#nat = new Nat({
       address: options.natAddress,
       filtering: options.natFiltering,
       parts: this.#flows,
       seed: options.seed,
+      egress: this.egress,
     });
   }
 
@@ -122,12 +129,18 @@ export class Gateway implements GatewayStage {
     };
   }
 
+  deliver(batch: Batch, row: number): void {
+    const reason = this.#toNeighbour(batch, row, ip4.destination(batch.mem, batch.l3[row] as number));
+    if (reason !== Drop.None) batch.refuse(row, reason);
+  }
+
   /** What passes the NAT as most packets do is decided together; undefined where nothing passes it. */
   #express(batch: Batch, handle: (row: number) => void): Express | undefined {
     const { uplink, mask, network, broadcast, gatewayIp, natAddress } = this.#o;
     if (uplink < 0 || this.#o.express === false) return undefined;
     return express(batch, {
       ...this.#o,
+      egress: this.egress,
       flows: this.#flows,
       neighbours: this.#neighbours,
       handle,
@@ -219,7 +232,7 @@ export class Gateway implements GatewayStage {
     }
     const reason = this.#nat.outbound(batch, row);
     if (reason === Drop.None) return this.#up(batch, row);
-    if (reason === Drop.NatTableFull || reason === Drop.NatNoPort)
+    if (reason === Drop.EgressDenied || reason === Drop.NatTableFull || reason === Drop.NatNoPort)
       this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.PROHIBITED);
     return reason;
   }
@@ -237,7 +250,10 @@ export class Gateway implements GatewayStage {
       batch.egress[row] = FLOOD;
       return Drop.None;
     }
-    return this.#isLocal(to) && to !== natAddress ? this.#toNeighbour(batch, row, to) : Drop.NotForwarded;
+    if (!this.#isLocal(to) || to === natAddress) return Drop.NotForwarded;
+    if (!this.egress.watches || !isAnswer(batch, row)) return this.#toNeighbour(batch, row, to);
+    finish(batch, row);
+    return this.#punt(batch, row);
   }
 
   /** To the host's stack, which takes it in or routes it on. */

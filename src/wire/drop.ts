@@ -46,6 +46,7 @@ export enum Drop {
   NatNoPort,
   NatTableFull,
   NatUnsupported,
+  EgressDenied, // the egress policy has a rule against it
   // control plane
   PuntFull, // the control plane was behind
 }
