@@ -6,16 +6,13 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { A, A_MAC, B, B_MAC, GATEWAY, NAT_ADDRESS as NAT } from '../../fixtures/arp.ts';
-import { dnsAnswer, NEAR, policyOf, RESOLVER } from '../../fixtures/egress.ts';
+import { dnsAnswer, NEAR, policyOf, RESOLVER, rulesOf } from '../../fixtures/egress.ts';
 import { down, out, to, up, WORLD } from '../../fixtures/nat.ts';
 import { arpFrame, ip, mac, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
-import type { EgressRule } from '../../src/config.ts';
 import { Batch, BY_ADDRESS } from '../../src/dataplane/batch.ts';
 import { Egress } from '../../src/gateway/egress.ts';
 import { MAX_NAMES, NameTable } from '../../src/gateway/nametable.ts';
 import type { EgressPolicy } from '../../src/gateway/policy.ts';
-import { parseEgressRules } from '../../src/settings/egress.ts';
-import { Refusal } from '../../src/settings/schema.ts';
 import type { Ip4, Mac } from '../../src/wire/address.ts';
 import * as ip4 from '../../src/wire/ipv4.ts';
 import { VNET_NEEDS_CSUM } from '../../src/wire/vnet.ts';
@@ -56,12 +53,6 @@ interface Packet {
 
 /** A name learnt: guest, address, what the rule's target says, whether it still counts. */
 type Known = readonly [guest: number, address: number, target: string, live: boolean];
-
-function rulesOf(texts: readonly string[]): readonly EgressRule[] {
-  const rules = parseEgressRules(texts);
-  if (rules instanceof Refusal) throw new Error(rules.why);
-  return rules;
-}
 
 const protocolOf = { any: -1, tcp: 6, udp: 17, icmp: 1 };
 
