@@ -7,7 +7,7 @@ import { parse as parseToml } from 'smol-toml';
 import { OperatorError } from './errors.ts';
 import { type SettingName, Settings } from './options.ts';
 import type { AddressRange } from './settings/network.ts';
-import { formatIp4, type Ip4, UNSPECIFIED } from './wire/address.ts';
+import { formatIp4, type Ip4, type Mac, type Network, UNSPECIFIED } from './wire/address.ts';
 
 export interface Subnet {
   readonly network: Ip4;
@@ -48,6 +48,41 @@ export interface Forward {
   readonly guestPort: number;
 }
 
+/** Whose packets an egress rule is about. A tap is where they come in, which no guest can choose. */
+export type EgressGuest =
+  | { readonly kind: 'any' }
+  | ({ readonly kind: 'network' } & Network)
+  | { readonly kind: 'mac'; readonly mac: Mac }
+  | { readonly kind: 'tap'; readonly name: string };
+
+/** Where to. `below`: the names below a domain too. */
+export type EgressTarget =
+  | ({ readonly kind: 'network' } & Network)
+  | { readonly kind: 'domain'; readonly name: string; readonly below: boolean }
+  | { readonly kind: 'encrypted-dns' };
+
+/** May a guest open a flow to the outside? */
+export interface EgressRule {
+  /** As it was written. */
+  readonly text: string;
+  readonly allow: boolean;
+  readonly guest: EgressGuest;
+  readonly protocol: 'any' | 'tcp' | 'udp' | 'icmp';
+  /** 0 to 65535 where none are named. */
+  readonly firstPort: number;
+  readonly lastPort: number;
+  readonly target: EgressTarget;
+}
+
+export interface EgressConfig {
+  /** The first rule that matches decides. */
+  readonly rules: readonly EgressRule[];
+  /** What guests may reach where no rule says. */
+  readonly otherwise: 'all' | 'internet-only' | 'none';
+  /** Whose answers may allow a name; empty: the host's own resolvers. */
+  readonly resolvers: readonly Ip4[];
+}
+
 export type NatFiltering = 'endpoint' | 'address' | 'address-port';
 
 export interface Config {
@@ -68,6 +103,7 @@ export interface Config {
   /** The interface that guests get out by; undefined: whichever the host's routes say. */
   readonly lan: string | undefined;
   readonly firewall: 'auto' | 'nft' | 'iptables' | 'ufw' | 'firewalld' | 'none';
+  readonly egress: EgressConfig;
   readonly stateDir: string;
   readonly runDir: string;
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error';
@@ -138,6 +174,7 @@ function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig
     maxGuestFlows: maxGuestFlowsOf(given, maxFlows),
     forwards: forwardsOf(given, subnet, natAddress),
     lan: lanOf(given, where.name),
+    egress: egressOf(given, subnet, natAddress, taps),
     firewall: given.value('firewall') ?? 'auto',
   });
 }
@@ -153,7 +190,7 @@ function maxGuestFlowsOf(given: GivenSettings, maxFlows: number): number {
 function natAddressOf(given: GivenSettings, subnet: Subnet): Ip4 {
   const asked = given.value('nat-address');
   if (given.value('no-nat') === true) {
-    for (const name of ['nat-address', 'nat-filtering', 'forward'] as const)
+    for (const name of ['nat-address', 'nat-filtering', 'forward', 'egress', 'egress-rule'] as const)
       if (given.value(name) !== undefined)
         given.refuse(name, 'is given beside no-nat; expected one of the two');
     return UNSPECIFIED;
@@ -188,6 +225,49 @@ function lanOf(given: GivenSettings, name: string): string | undefined {
     given.refuse('lan', 'is given beside firewall none, which holds nothing; expected one of the two');
   return lan;
 }
+
+function egressOf(
+  given: GivenSettings,
+  subnet: Subnet,
+  natAddress: Ip4,
+  taps: readonly TapConfig[],
+): EgressConfig {
+  const rules = given.value('egress-rule') ?? [];
+  if (rules.length > 0 && given.value('uplink') === 'none')
+    given.refuse('egress-rule', 'is given beside uplink none; expected one of the two');
+  for (const { guest, target } of rules) {
+    const fault = egressGuestFault(guest, subnet, natAddress, taps);
+    if (fault !== undefined) given.refuse('egress-rule', fault);
+    if (target.kind === 'network' && isWithin(target, subnet))
+      given.refuse(
+        'egress-rule',
+        `names the target ${networkText(target)}, which is in ${subnet.text}; expected one outside, as guests reach each other without the gateway`,
+      );
+  }
+  return { rules, otherwise: given.value('egress') ?? 'all', resolvers: given.value('dns') ?? [] };
+}
+
+function egressGuestFault(
+  guest: EgressGuest,
+  subnet: Subnet,
+  natAddress: Ip4,
+  taps: readonly TapConfig[],
+): string | undefined {
+  if (guest.kind === 'tap' && !taps.some(tap => tap.name === guest.name))
+    return `names the guest ${guest.name}; expected one of the taps, an address in ${subnet.text} or a MAC address`;
+  if (guest.kind !== 'network') return undefined;
+  if (!isWithin(guest, subnet))
+    return `names the guests ${networkText(guest)}, outside ${subnet.text}; expected addresses in it`;
+  const fault = guest.mask === -1 ? guestFault(guest.network, subnet, natAddress) : undefined;
+  return fault === undefined ? undefined : `${fault}; expected a guest's address in ${subnet.text}`;
+}
+
+/** A network's mask has no fewer bits than that of one that it is within; as signed numbers such masks are in order. */
+const isWithin = ({ network, mask }: Network, subnet: Subnet): boolean =>
+  (network & subnet.mask) === subnet.network && mask !== 0 && mask >= subnet.mask;
+
+const networkText = ({ network, mask }: Network): string =>
+  mask === -1 ? formatIp4(network) : `${formatIp4(network)}/${Math.clz32(~mask)}`;
 
 /** Why an address can't be a guest's; undefined when it can. */
 export function guestFault(ip: Ip4, subnet: Subnet, natAddress: Ip4): string | undefined {
@@ -257,6 +337,9 @@ function freeze(config: Config): Config {
     config.dhcp,
     config.dhcp?.dns,
     config.forwards,
+    config.egress,
+    config.egress.rules,
+    ...config.egress.rules,
   ])
     Object.freeze(value);
   return Object.freeze(config);

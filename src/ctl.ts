@@ -1,8 +1,24 @@
 /** vswitchctl: what a running switch is doing, as tables for people or JSON for programs. */
 import { Command, CommanderError } from 'commander';
 import { ask, tell } from './control/client.ts';
-import { flowsText, forwardsText, leasesText, macsText, portsText, statusText } from './control/screen.ts';
-import type { FlowView, ForwardView, LeaseView, MacView, PortView, StatusView } from './control/views.ts';
+import {
+  egressText,
+  flowsText,
+  forwardsText,
+  leasesText,
+  macsText,
+  portsText,
+  statusText,
+} from './control/screen.ts';
+import type {
+  EgressView,
+  FlowView,
+  ForwardView,
+  LeaseView,
+  MacView,
+  PortView,
+  StatusView,
+} from './control/views.ts';
 import { OperatorError, reportAndExit } from './errors.ts';
 import { VERSION } from './version.ts';
 
@@ -50,6 +66,11 @@ show<PortView[]>('ports', 'ports, their state, counters and drop reasons', ports
 show<MacView[]>('macs', 'the forwarding database: which MAC is behind which port', macsText);
 show<LeaseView[]>('leases', 'addresses handed out by DHCP', leasesText);
 show<FlowView[]>('flows', 'NAT sessions', flowsText);
+show<EgressView>(
+  'egress',
+  'what guests may reach: rules with packets, and names they have learnt',
+  egressText,
+);
 
 const forward = program.command('forward').description("ports of the host that are passed on to guests'");
 forward

@@ -1,9 +1,10 @@
 /** Who the switch is to others on its network: its addresses, from its configuration alone. */
 import { createHash } from 'node:crypto';
 import type { Config, DhcpConfig } from './config.ts';
-import type { GatewaySettings } from './dataplane/messages.ts';
+import { type GatewaySettings, UPLINK_PORT } from './dataplane/messages.ts';
+import { compile } from './gateway/policy.ts';
 import type { DhcpServiceOptions } from './service/dhcp/service.ts';
-import type { Mac } from './wire/address.ts';
+import type { Ip4, Mac } from './wire/address.ts';
 
 /** The switch's own MACs: locally administered, the same at every start, others for another name. */
 export function ownMac(name: string, role: string): Mac {
@@ -11,8 +12,8 @@ export function ownMac(name: string, role: string): Mac {
   return { hi: 0x0200 | (hash[0] as number), lo: hash.readInt32BE(1) };
 }
 
-/** What the gateway is told of the configuration. */
-export const gatewaySettings = (config: Config): GatewaySettings => ({
+/** What the gateway is told of the configuration, with the resolvers that the host has, where it tells of none. */
+export const gatewaySettings = (config: Config, hostResolvers: readonly Ip4[] = []): GatewaySettings => ({
   network: config.subnet.network,
   mask: config.subnet.mask,
   broadcast: config.subnet.broadcast,
@@ -25,6 +26,10 @@ export const gatewaySettings = (config: Config): GatewaySettings => ({
   maxGuestFlows: config.maxGuestFlows,
   mtu: config.mtu,
   dhcp: config.dhcp !== undefined,
+  egress: compile(config.egress, {
+    resolvers: config.egress.resolvers.length > 0 ? config.egress.resolvers : hostResolvers,
+    portOf: tap => UPLINK_PORT + 1 + config.taps.findIndex(({ name }) => name === tap),
+  }),
 });
 
 type Told = Pick<

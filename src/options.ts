@@ -4,6 +4,7 @@
  * settings/.
  */
 import { z } from 'zod';
+import { EGRESS, parseEgressRules } from './settings/egress.ts';
 import { FORWARD, parseForwards } from './settings/forward.ts';
 import {
   ADDRESS,
@@ -164,6 +165,25 @@ export const SETTINGS = {
     group: 'gateway',
     help: "the only interface that guests get out by (default: as the host's routes say)",
     schema: text('expected an interface name, such as eth0', parseName),
+  },
+  egress: {
+    flags: '--egress <KIND>',
+    group: 'gateway',
+    help: lines(
+      'what guests may reach where no rule says: all, internet-only (no',
+      "private and special ranges, so not the host's LAN), none (default: all)",
+    ),
+    schema: oneOf('all', 'internet-only', 'none'),
+  },
+  'egress-rule': {
+    flags: '--egress-rule <LIST>',
+    group: 'gateway',
+    help: lines(
+      'the first that matches decides: "deny 10.0.0.0/8", "deny tcp/25 any",',
+      '"tap0 allow tcp/443 .debian.org", "deny encrypted-dns"; before it may',
+      'stand a tap, an address or a MAC (again for more, or with commas)',
+    ),
+    schema: list(EGRESS, parseEgressRules),
   },
   firewall: {
     flags: '--firewall <KIND>',

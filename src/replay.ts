@@ -6,17 +6,19 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from './config.ts';
-import { type Batch, GATEWAY_PORT } from './dataplane/batch.ts';
+import { type Batch, BY_ADDRESS, GATEWAY_PORT } from './dataplane/batch.ts';
 import { counterMemory } from './dataplane/counters.ts';
 import { Dataplane } from './dataplane/dataplane.ts';
 import { fdbMemory } from './dataplane/fdb.ts';
 import { flowMemory } from './gateway/flowmemory.ts';
 import { Gateway } from './gateway/gateway.ts';
+import { MAX_NAMES } from './gateway/nametable.ts';
 import { dhcpSettings, gatewaySettings } from './identity.ts';
 import { MemoryPort } from './port/memory.ts';
 import { readCapture } from './port/pcap-file.ts';
 import { DhcpService } from './service/dhcp/service.ts';
 import { MemoryStore } from './service/dhcp/store.ts';
+import { NameService } from './service/names/service.ts';
 import { type Captured, emit } from './wire/pcap.ts';
 
 /** The port of this name stands for the uplink: its frames are those that the tun port shows the pipeline. */
@@ -65,7 +67,9 @@ const timeMs = (frame: Captured): number => frame.seconds * 1000 + frame.nanosec
 class ReplayStage {
   readonly #ports: readonly MemoryPort[];
   readonly #dataplane: Dataplane;
+  readonly #uplink: number;
   readonly #dhcp: DhcpService | undefined;
+  readonly #watched: NameService;
   readonly #sent: Captured[][];
   readonly #punted: { frame: Uint8Array; ingress: number }[] = [];
   #nowMs = Number.NaN;
@@ -75,6 +79,7 @@ class ReplayStage {
     this.#sent = names.map(() => []);
     const settings = gatewaySettings(config);
     const uplink = names.indexOf(UPLINK);
+    this.#uplink = uplink;
     const gateway = new Gateway({
       ...settings,
       uplink,
@@ -94,6 +99,18 @@ class ReplayStage {
       onGone: () => undefined,
     });
     for (const [index, port] of this.#ports.entries()) this.#dataplane.attach(index, port);
+    this.#watched = new NameService({
+      domains: settings.egress.domains,
+      maxNames: MAX_NAMES,
+      gateway: settings.gatewayIp,
+      resolvers: () => config.egress.resolvers,
+      tell: (learnt, forgotten) => gateway.egress.learn(learnt, forgotten),
+      send: frame => {
+        this.#dataplane.inject(frame, BY_ADDRESS, this.#nowMs);
+        return true;
+      },
+      log: () => undefined,
+    });
     this.#dhcp = config.dhcp === undefined ? undefined : this.#startDhcp(config, config.dhcp);
   }
 
@@ -102,7 +119,9 @@ class ReplayStage {
     this.#advance(nowMs);
     (this.#ports[index] as MemoryPort).give(frame.data);
     this.#dataplane.serve(index, nowMs);
-    for (const punted of this.#punted.splice(0)) this.#dhcp?.handle(punted.frame, punted.ingress, nowMs);
+    for (const punted of this.#punted.splice(0))
+      if (punted.ingress === this.#uplink) this.#watched.handle(punted.frame, nowMs);
+      else this.#dhcp?.handle(punted.frame, punted.ingress, nowMs);
     await this.#dhcp?.settled();
     for (const [at, port] of this.#ports.entries()) {
       for (const data of port.sent.splice(0))

@@ -1,20 +1,29 @@
 /** The API's views, read from the data plane's shared memory and the control plane's tables. */
-import type { Config } from './config.ts';
-import type { FlowView, Views } from './control/views.ts';
+import type { Config, EgressConfig } from './config.ts';
+import type { EgressView, FlowView, Views } from './control/views.ts';
 import { Counters } from './dataplane/counters.ts';
 import { countEntries, listEntries } from './dataplane/fdb.ts';
 import type { SharedMemory } from './dataplane/messages.ts';
 import type { Forwarding } from './forwarding.ts';
 import { type Flow, listFlows } from './gateway/flowmemory.ts';
+import type { EgressPolicy } from './gateway/policy.ts';
 import { stateName } from './gateway/tcpstate.ts';
 import type { PortTable } from './porttable.ts';
 import type { DhcpService } from './service/dhcp/service.ts';
+import type { NameService } from './service/names/service.ts';
 import { VERSION } from './version.ts';
 import { formatIp4, formatMac } from './wire/address.ts';
 import * as ip4 from './wire/ipv4.ts';
 
 /** The clock that the data plane measures ages with, seconds: CLOCK_MONOTONIC. */
 const monotonicS = (): number => Number(process.hrtime.bigint() / 1_000_000_000n);
+export const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n);
+
+/** The policy that the gateway has, and who knows the names in it; undefined: it has none. */
+interface EgressParts {
+  readonly policy: EgressPolicy;
+  readonly names: NameService | undefined;
+}
 
 export function viewsOf(
   config: Config,
@@ -22,6 +31,7 @@ export function viewsOf(
   ports: PortTable,
   dhcp: DhcpService | undefined,
   forwarding: Forwarding,
+  egress: EgressParts,
 ): Views {
   const counters = new Counters(memory.counters);
   const started = monotonicS();
@@ -63,7 +73,25 @@ export function viewsOf(
       })),
     leases: () => dhcp?.leases() ?? [],
     forwards: () => forwarding.list(),
+    egress: () => egressView(config.egress, egress),
     flows: () => listFlows(memory.flows, monotonicS()).map(flow => flowView(flow, config)),
+  };
+}
+
+function egressView({ rules, otherwise }: EgressConfig, { policy, names }: EgressParts): EgressView {
+  const hits = new Float64Array(policy.hits);
+  return {
+    otherwise,
+    rules: rules.map(({ text }, index) => ({ rule: text, hits: hits[index] as number })),
+    allowed: hits[rules.length] as number,
+    denied: hits[rules.length + 1] as number,
+    names: (names?.names(monotonicMs()) ?? []).map(({ guest, address, name, expiresS }) => ({
+      guest: formatIp4(guest),
+      name,
+      address: formatIp4(address),
+      endsInS: Math.max(0, expiresS - monotonicS()),
+    })),
+    answers: names?.counters ?? {},
   };
 }
 

@@ -11,10 +11,12 @@ import { join } from 'node:path';
 import type { Config } from './config.ts';
 import { Api } from './control/api.ts';
 import type { Views } from './control/views.ts';
-import { UPLINK_PORT } from './dataplane/messages.ts';
+import { BY_ADDRESS } from './dataplane/batch.ts';
+import { type GatewaySettings, UPLINK_PORT } from './dataplane/messages.ts';
 import { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
 import { Forwarding } from './forwarding.ts';
+import { MAX_NAMES } from './gateway/nametable.ts';
 import { make, readPresent } from './host/apply.ts';
 import type { Backend } from './host/backend.ts';
 import type { Change } from './host/changes.ts';
@@ -35,7 +37,8 @@ import { PortTable } from './porttable.ts';
 import { hostResolvers } from './service/dhcp/resolvers.ts';
 import { DhcpService } from './service/dhcp/service.ts';
 import { SqliteStore } from './service/dhcp/sqlite.ts';
-import { viewsOf } from './status.ts';
+import { NameService } from './service/names/service.ts';
+import { monotonicMs, viewsOf } from './status.ts';
 import { UNSPECIFIED } from './wire/address.ts';
 
 /** Where the journal of a switch is. */
@@ -51,6 +54,7 @@ export class Switch {
   readonly #ports: PortTable;
   #dhcp: DhcpService | undefined;
   #hostForwards: HostForwards | undefined;
+  readonly #gateway: GatewaySettings;
   /** How to end what has been started, in the order of starting. */
   readonly #endings: (() => unknown)[] = [];
 
@@ -60,6 +64,7 @@ export class Switch {
     this.#log = log;
     this.#failed = failed;
     this.#ports = new PortTable(config);
+    this.#gateway = gatewaySettings(config, hostResolvers());
   }
 
   /** Starts everything; when it throws, nothing is left of it. */
@@ -103,10 +108,13 @@ export class Switch {
     if (uplink !== undefined && config.natAddress !== UNSPECIFIED)
       this.#hostForwards = new HostForwards(config, present, journal);
     this.#dhcp = this.#startDhcp(plane, () => forwarding.leasesChanged());
+    const names = this.#watchNames(plane);
     if (uplink !== undefined) this.#attachUplink(plane, uplink);
     await forwarding.start();
     await this.#followTaps(plane, journal, shields);
-    await this.#listen(viewsOf(config, plane.memory, this.#ports, this.#dhcp, forwarding), forwarding);
+    const egress = { policy: this.#gateway.egress, names };
+    const views = viewsOf(config, plane.memory, this.#ports, this.#dhcp, forwarding, egress);
+    await this.#listen(views, forwarding);
   }
 
   async #listen(views: Views, forwarding: Forwarding): Promise<void> {
@@ -126,7 +134,7 @@ export class Switch {
       ageingS,
       uplink: uplink === 'tun' ? UPLINK_PORT : -1,
       seed: randomBytes(4).readInt32LE(),
-      gateway: gatewaySettings(this.#config),
+      gateway: this.#gateway,
     });
     plane.on('failed', cause => this.#failed(cause));
     this.#endings.push(() => plane.stop());
@@ -239,8 +247,30 @@ export class Switch {
       log: (level, sentence) => this.#log[level](sentence),
       now: Date.now,
     });
-    plane.on('punt', (frame, ingress) => service.handle(frame, ingress, Date.now()));
+    plane.on('punt', (frame, ingress) => {
+      if (ingress !== UPLINK_PORT) service.handle(frame, ingress, Date.now());
+    });
     this.#endings.push(() => service.close());
+    return service;
+  }
+
+  /** Where egress rules name domains: what the uplink brings of answers from DNS servers is read before guests get it. */
+  #watchNames(plane: Plane): NameService | undefined {
+    const { egress, gatewayIp } = this.#gateway;
+    if (egress.domains.length === 0) return undefined;
+    const { resolvers } = this.#config.egress;
+    const service = new NameService({
+      domains: egress.domains,
+      maxNames: MAX_NAMES,
+      gateway: gatewayIp,
+      resolvers: () => (resolvers.length > 0 ? resolvers : hostResolvers()),
+      tell: (learnt, forgotten) => plane.names(learnt, forgotten),
+      send: frame => plane.inject(frame, BY_ADDRESS),
+      log: (level, sentence) => this.#log[level](sentence),
+    });
+    plane.on('punt', (frame, ingress) => {
+      if (ingress === UPLINK_PORT) service.handle(frame, monotonicMs());
+    });
     return service;
   }
 

@@ -30,7 +30,7 @@ test('run: every option reaches the configuration', () => {
   const line = parse(
     '--subnet 10.0.0.0/24 --taps tap0 --taps tap1@red --name lab --mtu 1400 --ageing 60 --max-macs 1024 ' +
       '--dhcp-range 10.0.0.20-10.0.0.30 --lease-time 30m --dns 9.9.9.9 --domain lab.test --uplink none ' +
-      '--nat-address 10.0.0.9 --nat-filtering endpoint --max-flows 99 --max-guest-flows 9 --firewall none --state-dir /s --run-dir /r --log-level debug --dry-run',
+      '--nat-address 10.0.0.9 --nat-filtering endpoint --max-flows 99 --max-guest-flows 9 --egress internet-only --firewall none --state-dir /s --run-dir /r --log-level debug --dry-run',
   );
   assert.is(line.command, 'run');
   if (line.command !== 'run') return;
@@ -60,6 +60,7 @@ test('run: every option reaches the configuration', () => {
     maxGuestFlows: 9,
     forwards: [],
     lan: undefined,
+    egress: { rules: [], otherwise: 'internet-only', resolvers: [0x09090909] },
     firewall: 'none',
     stateDir: '/s',
     runDir: '/r',
@@ -88,6 +89,23 @@ test('run: what an isolated network can’t have', () => {
   assert.is(line.config.lan, 'eth0');
   assert.is(line.config.firewall, 'ufw');
   assert.equal(line.config.forwards, [{ protocol: 'udp', port: 53, guest: 0x0a000009, guestPort: 53 }]);
+});
+
+test('run: egress rules, in parts and with commas', () => {
+  const words = [
+    '--subnet',
+    '10.0.0.0/24',
+    '--taps',
+    'tap0',
+    '--egress-rule',
+    'deny 10.0.0.0/8,deny icmp any',
+  ];
+  const line = parseCommandLine([...words, '--egress-rule', 'tap0 allow tcp/443 .debian.org']);
+  assert.equal(line.command === 'run' && line.config.egress.rules.map(rule => rule.text), [
+    'deny 10.0.0.0/8',
+    'deny icmp any',
+    'tap0 allow tcp/443 .debian.org',
+  ]);
 });
 
 test('run: --no-dhcp, and no dry run unless asked for', () => {

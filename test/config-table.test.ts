@@ -70,12 +70,14 @@ test('defaults: what a switch is when only its network and taps are named', () =
     maxGuestFlows: 16_384,
     forwards: [],
     lan: undefined,
+    egress: { rules: [], otherwise: 'all', resolvers: [] },
     firewall: 'auto',
     stateDir: '/var/lib/vswitchd',
     runDir: '/run/vswitchd',
     logLevel: 'info',
   });
-  for (const part of [config, config.subnet, config.taps, config.taps[0], config.dhcp, config.dhcp?.dns])
+  const { subnet, taps, dhcp, egress } = config;
+  for (const part of [config, subnet, taps, taps[0], dhcp, dhcp?.dns, egress, egress.rules])
     assert.ok(Object.isFrozen(part));
 });
 

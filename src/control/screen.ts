@@ -1,6 +1,6 @@
 /** The switch's tables as text, for `vswitchctl` and the demo's last screen. */
 import { table } from './table.ts';
-import type { FlowView, ForwardView, LeaseView, MacView, PortView, StatusView } from './views.ts';
+import type { EgressView, FlowView, ForwardView, LeaseView, MacView, PortView, StatusView } from './views.ts';
 
 export const statusText = (status: StatusView): string =>
   `${status.name}  ${status.subnet}  gateway ${status.gateway}  ${status.portsUp}/${status.ports} ports up  ` +
@@ -68,6 +68,25 @@ export const forwardsText = (forwards: readonly ForwardView[]): string =>
       forward.guestPort,
       forward.address ?? 'nobody has that name',
     ]),
+  );
+
+export const egressText = ({ otherwise, rules, allowed, denied, names }: EgressView): string =>
+  [
+    table(
+      ['RULE', 'PACKETS'],
+      [
+        ...rules.map(({ rule, hits }) => [rule, hits] as const),
+        ...(otherwise === 'none' ? [] : [[`otherwise ${otherwise}: allowed`, allowed] as const]),
+        ...(otherwise === 'all' ? [] : [[`otherwise ${otherwise}: denied`, denied] as const]),
+      ],
+    ),
+    ...(names.length === 0 ? [] : [namesText(names)]),
+  ].join('\n\n');
+
+const namesText = (names: EgressView['names']): string =>
+  table(
+    ['GUEST', 'NAME', 'ADDRESS', 'ENDS IN'],
+    names.map(({ guest, name, address, endsInS }) => [guest, name, address, duration(endsInS)]),
   );
 
 const dropsText = (drops: PortView['drops']): string => {

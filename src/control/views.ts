@@ -52,6 +52,27 @@ export interface ForwardView {
   readonly address?: string;
 }
 
+export interface EgressView {
+  /** What befalls packets that no rule is about. */
+  readonly otherwise: string;
+  /** In their order; `hits`: packets that opened a flow, or were denied. */
+  readonly rules: readonly { readonly rule: string; readonly hits: number }[];
+  /** Packets that opened a flow, or were denied, by no rule. */
+  readonly allowed: number;
+  readonly denied: number;
+  /** Addresses that guests have learnt from DNS answers, of names in the rules. */
+  readonly names: readonly NameView[];
+  /** DNS answers seen, by what became of them; empty where no rule has a domain. */
+  readonly answers: Readonly<Partial<Record<string, number>>>;
+}
+
+export interface NameView {
+  readonly guest: string;
+  readonly name: string;
+  readonly address: string;
+  readonly endsInS: number;
+}
+
 export interface StatusView {
   readonly name: string;
   readonly version: string;
@@ -76,6 +97,7 @@ export interface Views {
   leases(): LeaseView[];
   flows(): FlowView[];
   forwards(): ForwardView[];
+  egress(): EgressView;
 }
 
 /** What may be changed at run time; an OperatorError says why something can't be. */

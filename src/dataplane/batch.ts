@@ -37,6 +37,8 @@ export const FLOOD = -2;
 export const CONSUMED = -3; // delivered elsewhere (punted, answered): neither sent nor dropped
 export const DROPPED = -4; // `drop` has the reason
 export const LOOK_UP = -5; // the FDB decides, by the frame itself: the gateway has written it since parse
+/** Of an injected frame: to the guest whose address its packet is for, as the gateway would send it. */
+export const BY_ADDRESS = -6;
 
 /** The ingress of frames that the gateway makes or routes: no port, so nothing is filtered against it. */
 export const GATEWAY_PORT = 255;

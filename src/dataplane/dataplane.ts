@@ -10,7 +10,7 @@ import type { Mac } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import { fits } from '../wire/segment.ts';
-import { Batch, DROPPED, FLOOD, GATEWAY_PORT, MAX_PORTS, type Stage } from './batch.ts';
+import { Batch, BY_ADDRESS, DROPPED, FLOOD, GATEWAY_PORT, MAX_PORTS, type Stage } from './batch.ts';
 import { Counters } from './counters.ts';
 import { Fdb } from './fdb.ts';
 import { EgressLists } from './lists.ts';
@@ -20,6 +20,8 @@ import { pipeline, type StageMaker } from './pipeline.ts';
 export interface GatewayStage extends StageMaker {
   /** `lost` counts a frame that waited in vain, by the port that it came in on. */
   tick(nowMs: number, lost: (ingress: number, reason: Drop) => void): void;
+  /** Decides where a row goes by the guest's address that its packet is for. */
+  deliver(batch: Batch, row: number): void;
 }
 
 export interface DataplaneOptions {
@@ -112,7 +114,7 @@ export class Dataplane {
     return received;
   }
 
-  /** Sends a finished frame from the gateway, to a port or to wherever the FDB says (LOOK_UP). */
+  /** Sends a finished frame from the gateway: to a port, wherever the FDB says (LOOK_UP), or to a guest (BY_ADDRESS). */
   inject(frame: Uint8Array, egress: number, nowMs: number): void {
     const batch = this.#batch;
     batch.reset(nowMs);
@@ -121,7 +123,8 @@ export class Dataplane {
     const at = batch.offset[row] as number;
     batch.slab.set(frame, at);
     batch.l3[row] = at + ethernet.ETHERNET_SIZE; // parse does not see it
-    batch.egress[row] = egress;
+    if (egress === BY_ADDRESS) this.#gateway?.deliver(batch, row);
+    else batch.egress[row] = egress;
     const forwarding = this.#stages[this.#stages.length - 1] as Stage;
     forwarding.run();
     this.#transmit();

@@ -1,6 +1,7 @@
 /** What the control thread and the data-plane worker tell each other, apart from the frames in the rings. */
 import type { NatFiltering } from '../config.ts';
 import type { NatForward } from '../gateway/nat.ts';
+import type { EgressPolicy } from '../gateway/policy.ts';
 import type { PortKind } from '../port/port.ts';
 import type { Ip4, Mac } from '../wire/address.ts';
 
@@ -9,7 +10,7 @@ export interface SharedMemory {
   readonly counters: SharedArrayBuffer;
   readonly fdb: SharedArrayBuffer;
   readonly flows: SharedArrayBuffer;
-  /** Worker to control: DHCP and whatever else the gateway does not answer by itself. */
+  /** Worker to control: DHCP, watched DNS answers and whatever else the gateway does not answer by itself. */
   readonly punt: SharedArrayBuffer;
   /** Control to worker: the answers. */
   readonly inject: SharedArrayBuffer;
@@ -31,6 +32,7 @@ export interface GatewaySettings {
   readonly maxGuestFlows: number;
   readonly mtu: number;
   readonly dhcp: boolean;
+  readonly egress: EgressPolicy;
 }
 
 export interface WorkerSettings {
@@ -61,6 +63,13 @@ export type Command =
   | { readonly number: number; readonly do: 'flush'; readonly index: number }
   /** The port forwards that are wanted: all of them. */
   | { readonly number: number; readonly do: 'forward'; readonly forwards: readonly NatForward[] }
+  /** What guests have learnt by name, and what no longer counts: see Egress. */
+  | {
+      readonly number: number;
+      readonly do: 'names';
+      readonly learnt: Int32Array;
+      readonly forgotten: Int32Array;
+    }
   | { readonly number: number; readonly do: 'stop' };
 
 /** The device behind a port is gone; the worker no longer polls it and waits for its detach. */

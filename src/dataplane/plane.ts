@@ -99,7 +99,12 @@ export class Plane extends EventEmitter<PlaneEvents> {
     this.#command({ do: 'forward', forwards });
   }
 
-  /** Sends a finished frame from the gateway: to one port, or wherever the FDB says (LOOK_UP). False: no room. */
+  /** Tells the gateway of names; when it returns, the addresses may be reached, or no longer. */
+  names(learnt: Int32Array, forgotten: Int32Array): void {
+    this.#command({ do: 'names', learnt, forgotten });
+  }
+
+  /** Sends a finished frame from the gateway: to one port, by the FDB (LOOK_UP) or to a guest (BY_ADDRESS). False: no room. */
   inject(frame: Uint8Array, egress: number): boolean {
     const taken = this.#inject.push(frame, 0, frame.length, egress);
     this.#native.eventSignal(this.#wakeFd);

@@ -103,6 +103,8 @@ function obey(command: Command): boolean {
     dataplane.fdb.flush(command.index);
   } else if (command.do === 'forward') {
     gateway.setForwards(command.forwards);
+  } else if (command.do === 'names') {
+    gateway.egress.learn(command.learnt, command.forgotten);
   }
   Atomics.store(acknowledged, 0, command.number);
   Atomics.notify(acknowledged, 0);

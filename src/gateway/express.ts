@@ -10,11 +10,13 @@
 import { type Batch, GATEWAY_PORT, LOOK_UP } from '../dataplane/batch.ts';
 import type { Ip4, Mac } from '../wire/address.ts';
 import * as sums from '../wire/checksum.ts';
+import { DNS_PORT } from '../wire/dns.ts';
 import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as ip4 from '../wire/ipv4.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
+import type { Egress } from './egress.ts';
 import {
   F_EXPIRES,
   F_EXTERNAL_PORT,
@@ -38,6 +40,7 @@ import type { Neighbours } from './neighbours.ts';
 import * as tcpState from './tcpstate.ts';
 
 export interface ExpressParts {
+  readonly egress: Egress;
   readonly flows: FlowParts;
   readonly neighbours: Neighbours;
   readonly natAddress: Ip4;
@@ -70,7 +73,7 @@ const { delta16, delta32, moved } = sums;
 
 export function express(batch: Batch, parts: ExpressParts): Express {
   const { mem, halves, offset, length, l3, etherType, destinationKey, egress, ingress } = batch;
-  const { neighbours, natAddress, gatewayMac, uplinkMac, uplink, goesOut, handle } = parts;
+  const { egress: policy, neighbours, natAddress, gatewayMac, uplinkMac, uplink, goesOut, handle } = parts;
   const { flows, mappings, flowHeads, external, flowHead } = parts.flows;
   /** By index among the rows looked at: the head of the flow's chain, or UNUSUAL; and the chain's first flow. */
   const heads = new Int32Array(batch.capacity);
@@ -221,6 +224,7 @@ export function express(batch: Batch, parts: ExpressParts): Express {
       heads[i] = UNUSUAL;
       const protocol = usualProtocol(row);
       if (protocol < 0 || ip4.destination(mem, packet) !== natAddress) continue;
+      if (policy.watches && udp.sourcePort(mem, packet + HEADER) === DNS_PORT) continue;
       heads[i] = space(protocol) + udp.destinationPort(mem, packet + HEADER);
     }
     for (let i = 0; i < count; i++)

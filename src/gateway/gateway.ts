@@ -8,6 +8,7 @@
  *                     to anywhere else            NAT → uplink; without a NAT as it is
  *   from the uplink   to a guest's address        its neighbour entry; ARP if there is none, and the packet waits
  *                     to the NAT address          NAT back → its neighbour entry
+ *                     from a DNS server, watched  control plane, which sends it on when the names in it are known
  *
  * The time to live is not counted between guests and the uplink: the host's own stack routes those packets and counts
  * them, so guests see one hop, the gateway's address, as with a bridge.
@@ -43,12 +44,14 @@ import {
   vnetFlags,
 } from '../wire/vnet.ts';
 import { ArpResponder } from './arp.ts';
+import { Egress, finish, isAnswer } from './egress.ts';
 import { type Express, express } from './express.ts';
 import { type FlowParts, partsOf } from './flowmemory.ts';
 import { Fragments, type Lost } from './fragments.ts';
 import { IcmpSender } from './icmp.ts';
 import { Nat, type NatForward } from './nat.ts';
 import { Neighbours } from './neighbours.ts';
+import type { EgressPolicy } from './policy.ts';
 import { split } from './split.ts';
 
 const DHCP_SERVER_PORT = 67;
@@ -80,11 +83,13 @@ export interface GatewayOptions {
   readonly punt: Punt;
   readonly seed: number;
   readonly flowMemory: SharedArrayBuffer;
+  readonly egress: EgressPolicy;
   /** False: every packet is handled by itself, as the unusual ones are. For tests that hold the two against each other. */
   readonly express?: boolean;
 }
 
 export class Gateway implements GatewayStage {
+  readonly egress: Egress;
   readonly #o: GatewayOptions;
   readonly #neighbours: Neighbours;
   readonly #arp: ArpResponder;
@@ -102,12 +107,14 @@ export class Gateway implements GatewayStage {
       this.#isLocal(ip),
     );
     this.#icmp = new IcmpSender(gatewayIp, gatewayMac);
+    this.egress = new Egress(options.egress, options.seed);
     this.#nat = new Nat({
       address: natAddress,
       filtering: options.natFiltering,
       parts: this.#flows,
       maxGuestFlows: options.maxGuestFlows,
       seed: options.seed,
+      egress: this.egress,
     });
     this.#fragments = new Fragments(options.uplink, options.seed);
   }
@@ -148,12 +155,18 @@ export class Gateway implements GatewayStage {
     };
   }
 
+  deliver(batch: Batch, row: number): void {
+    const reason = this.#toNeighbour(batch, row, ip4.destination(batch.mem, batch.l3[row] as number));
+    if (reason !== Drop.None) batch.refuse(row, reason);
+  }
+
   /** What passes the NAT as most packets do is decided together; undefined where nothing passes it. */
   #express(batch: Batch, handle: (row: number) => void): Express | undefined {
     const { uplink, mask, network, broadcast, gatewayIp, natAddress } = this.#o;
     if (uplink < 0 || natAddress === UNSPECIFIED || this.#o.express === false) return undefined;
     return express(batch, {
       ...this.#o,
+      egress: this.egress,
       flows: this.#flows,
       neighbours: this.#neighbours,
       handle,
@@ -267,8 +280,7 @@ export class Gateway implements GatewayStage {
     if (this.#o.natAddress === UNSPECIFIED) return this.#up(batch, row);
     const reason = this.#through(batch, row, this.#outbound);
     if (reason === Drop.None) return batch.egress[row] === CONSUMED ? reason : this.#up(batch, row);
-    if (reason === Drop.NatTableFull || reason === Drop.NatGuestFull || reason === Drop.NatNoPort)
-      this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.PROHIBITED);
+    if (isProhibited(reason)) this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.PROHIBITED);
     return reason;
   }
 
@@ -285,7 +297,10 @@ export class Gateway implements GatewayStage {
       batch.egress[row] = FLOOD;
       return Drop.None;
     }
-    return this.#isLocal(to) && to !== natAddress ? this.#toNeighbour(batch, row, to) : Drop.NotForwarded;
+    if (!this.#isLocal(to) || to === natAddress) return Drop.NotForwarded;
+    if (!this.egress.watches || !isAnswer(batch, row)) return this.#toNeighbour(batch, row, to);
+    finish(batch, row);
+    return this.#punt(batch, row);
   }
 
   /** Through the NAT: a whole packet or a first fragment by `translate`, later fragments as their first. CONSUMED: it waits for that. */
@@ -372,6 +387,13 @@ export class Gateway implements GatewayStage {
     return (ip & this.#o.mask) === this.#o.network;
   }
 }
+
+/** Is it of the policy's or the NAT's making, so that the guest is told? */
+const isProhibited = (reason: Drop): boolean =>
+  reason === Drop.EgressDenied ||
+  reason === Drop.NatTableFull ||
+  reason === Drop.NatGuestFull ||
+  reason === Drop.NatNoPort;
 
 type Translate = (batch: Batch, row: number) => Drop;
 

@@ -96,6 +96,7 @@ function deserves(batch: Batch, row: number): boolean {
   if (ethernet.isGroup(ethernet.destinationHi(mem, at)) || ip4.fragmentOffset(mem, l3) !== 0) return false;
   if (ip4.protocol(mem, l3) !== ip4.ICMP) return true;
   const l4 = l3 + ip4.headerLength(mem, l3);
+  if (l3 + ip4.totalLength(mem, l3) < l4 + icmp.ICMP_SIZE) return false;
   const type = icmp.type(mem, l4);
   return type === icmp.ECHO_REQUEST || type === icmp.ECHO_REPLY;
 }

@@ -16,12 +16,15 @@ import * as ip4 from '../wire/ipv4.ts';
 import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import { VNET_NEEDS_CSUM, vnetFlags } from '../wire/vnet.ts';
+import type { Egress } from './egress.ts';
 import type { FlowParts } from './flowmemory.ts';
 import { FlowTable } from './flows.ts';
 import * as tcpState from './tcpstate.ts';
 
 export const UDP_S = 300;
 const ICMP_S = 60;
+/** In place of a flow: the egress policy is against it. */
+const DENIED = -2;
 
 export interface NatOptions {
   readonly address: Ip4;
@@ -30,6 +33,7 @@ export interface NatOptions {
   /** How many flows one guest may have. */
   readonly maxGuestFlows: number;
   readonly seed: number;
+  readonly egress: Egress;
 }
 
 /** A port of the NAT address that is passed on to a guest's. */
@@ -52,11 +56,13 @@ export class Nat {
   readonly #address: Ip4;
   readonly #filtering: NatFiltering;
   #forwards: readonly NatForward[] = [];
+  readonly #egress: Egress;
 
   constructor(options: NatOptions) {
     this.#flows = new FlowTable(options.parts, options.seed, options.maxGuestFlows);
     this.#address = options.address;
     this.#filtering = options.filtering;
+    this.#egress = options.egress;
   }
 
   tick(nowS: number): void {
@@ -89,7 +95,8 @@ export class Nat {
     const insidePort = protocol === ip4.ICMP ? icmp.echoId(mem, l4) : udp.sourcePort(mem, l4);
     const remoteIp = ip4.destination(mem, l3);
     const remotePort = protocol === ip4.ICMP ? 0 : udp.destinationPort(mem, l4);
-    const flow = this.#flowOut(protocol, insideIp, insidePort, remoteIp, remotePort, batch.nowS);
+    const flow = this.#flowOut(batch, row, protocol, insideIp, insidePort, remoteIp, remotePort);
+    if (flow === DENIED) return Drop.EgressDenied;
     if (flow < 0) return this.#whyNot(insideIp);
     this.#refresh(flow, protocol, mem, l4, batch.nowS, true);
     rewrite(batch, row, l3, l4, protocol, this.#address, this.#flows.externalPort(flow), true);
@@ -170,16 +177,20 @@ export class Nat {
   }
 
   #flowOut(
+    batch: Batch,
+    row: number,
     protocol: number,
     insideIp: Ip4,
     insidePort: number,
     remoteIp: Ip4,
     remotePort: number,
-    nowS: number,
   ): number {
     const flows = this.#flows;
-    const flow = flows.find(protocol, insideIp, insidePort, remoteIp, remotePort, nowS);
+    const flow = flows.find(protocol, insideIp, insidePort, remoteIp, remotePort, batch.nowS);
     if (flow >= 0) return flow;
+    // What goes to the NAT address is another guest's in the end.
+    if (remoteIp !== this.#address && !this.#egress.admits(batch, row, protocol, remoteIp, remotePort))
+      return DENIED;
     if (flows.full || flows.guestFull(insideIp)) return -1;
     let mapping = flows.mappingOf(protocol, insideIp, insidePort);
     if (mapping < 0) mapping = flows.map(protocol, insideIp, insidePort);

@@ -29,6 +29,21 @@ export function parseIp4(text: string): Ip4 | undefined {
   return value as Ip4;
 }
 
+/** A network, or one address: what has `network` under `mask`. */
+export interface Network {
+  readonly network: Ip4;
+  readonly mask: Ip4;
+}
+
+/** Text (`10.0.0.0/8`, `10.0.0.1`) to network, host bits cut off; undefined when the text is anything else. */
+export function parseNetwork(text: string): Network | undefined {
+  const [, address = '', length = '32'] = /^([^/]+)(?:\/(\d|[12]\d|3[0-2]))?$/.exec(text) ?? [];
+  const ip = parseIp4(address);
+  if (ip === undefined) return undefined;
+  const mask = (length === '0' ? 0 : -1 << (32 - Number(length))) as Ip4;
+  return { network: (ip & mask) as Ip4, mask };
+}
+
 /** Address to dotted quad. */
 export const formatIp4 = (ip: number): string =>
   `${(ip >>> 24) & 255}.${(ip >>> 16) & 255}.${(ip >>> 8) & 255}.${ip & 255}`;

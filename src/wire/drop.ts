@@ -47,6 +47,7 @@ export enum Drop {
   NatTableFull,
   NatGuestFull, // the guest has as many flows as one may have
   NatUnsupported,
+  EgressDenied, // the egress policy has a rule against it
   // control plane
   PuntFull, // the control plane was behind
 }

@@ -2,6 +2,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { A, A_MAC, B, GATEWAY, GATEWAY_MAC, NAT_ADDRESS as NAT } from '../../fixtures/arp.ts';
+import { policyOf, rulesOf } from '../../fixtures/egress.ts';
 import { fragmentsOf } from '../../fixtures/fragments.ts';
 import { down, up, WORLD } from '../../fixtures/nat.ts';
 import { arpFrame, echoPacket, ip, mac, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
@@ -98,6 +99,46 @@ test('gateway: nor for fragments, in and out of order, refused, waiting in vain,
   });
   assert.ok(slope < BYTES_A_FRAME, `${slope.toFixed(2)} bytes a frame`);
   assert.ok((box.ports.uplink?.sentFrames ?? 0) > 100_000 && (box.ports.p0?.sentFrames ?? 0) > 100_000);
+});
+
+test('gateway: the egress policy allocates nothing per frame, asked or watching', () => {
+  const rules = [
+    'deny encrypted-dns',
+    'tap1 deny any',
+    'allow *.far.test',
+    'deny tcp any',
+    'allow udp/53 any',
+  ];
+  const box = memorySwitch({ egress: policyOf(rulesOf(rules), 'internet-only') });
+  box.refusePunts(); // what the harness keeps of a frame would be counted
+  box.learn(Int32Array.of(B, WORLD, 0, 1 << 30), new Int32Array(0));
+  const ports = { from: 4000, to: 53 };
+  box.ports.p0?.loop(
+    burst([
+      up(A_MAC, udpPacket({ source: A, destination: WORLD }, ports, 'may')),
+      up(A_MAC, tcpPacket({ source: A, destination: WORLD }, ports, 2)),
+      up(A_MAC, udpPacket({ source: A, destination: ip('8.8.8.8') }, { from: 4000, to: 443 }, 'may not')),
+      up(A_MAC, echoPacket({ source: A, destination: ip('10.0.0.1') }, 8, 9, 1)),
+    ]),
+    true,
+  );
+  box.ports.uplink?.loop(
+    burst([
+      down(udpPacket({ source: WORLD, destination: NAT }, { from: 53, to: 4000 }, 'an answer')),
+      down(udpPacket({ source: GATEWAY, destination: A }, { from: 53, to: 4000 }, 'an answer')),
+      down(udpPacket({ source: WORLD, destination: NAT }, { from: 54, to: 4000 }, 'no answer')),
+    ]),
+    true,
+  );
+  let nowMs = 0;
+  const slope = slopeOf({ rounds: ROUNDS, warmUp: WARM_UP, framesARound: 2 * BURST }, () => {
+    nowMs += 1;
+    box.plane.step(nowMs);
+    if (nowMs % 100 === 0) box.plane.tick(nowMs);
+  });
+  assert.ok(slope < BYTES_A_FRAME, `${slope.toFixed(2)} bytes a frame`);
+  const { EgressDenied = 0, PuntFull = 0 } = box.drops();
+  assert.ok(EgressDenied > 100_000 && PuntFull > 100_000, JSON.stringify(box.drops()));
 });
 
 test.run();

@@ -6,6 +6,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { A, A_MAC, B, B_MAC, GATEWAY, NAT_ADDRESS as NAT, UPLINK_MAC } from '../../fixtures/arp.ts';
+import { policyOf, rulesOf } from '../../fixtures/egress.ts';
 import { down, up, WORLD } from '../../fixtures/nat.ts';
 import { arpFrame, echoPacket, type Header, ip, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
 import type { MemoryPort } from '../../src/port/memory.ts';
@@ -71,11 +72,25 @@ const sentBy = ({ ports }: Switch): Record<string, string[]> =>
     Object.entries(ports).map(([name, port]) => [name, port.sent.splice(0).map(frame => hex(frame))]),
   );
 
-for (const natFiltering of ['endpoint', 'address', 'address-port'] as const)
-  test(`express: decides as the gateway does, filtering by ${natFiltering}`, () => {
+/** Rules, of which the last one has answers from port 53 go by the control plane. */
+const RULES = ['tap0 deny tcp/80 any', 'deny udp/4001 203.0.113.8', 'deny icmp any', 'deny .test'];
+
+for (const [natFiltering, rules] of [
+  ['endpoint', []],
+  ['address', []],
+  ['address-port', []],
+  ['address', RULES],
+] as const)
+  test(`express: decides as the gateway does, filtering by ${natFiltering}, ${rules.length} egress rules`, () => {
     const next = random(20_261_124);
     const boxes = [true, false].map(express =>
-      memorySwitch({ natFiltering, express, maxFlows: 48, uplinkMac: UPLINK_MAC }),
+      memorySwitch({
+        natFiltering,
+        express,
+        maxFlows: 48,
+        uplinkMac: UPLINK_MAC,
+        egress: policyOf(rulesOf(rules), 'all'),
+      }),
     ) as [Switch, Switch];
     for (const box of boxes) introduce(box);
     let nowMs = 1_000;
@@ -96,6 +111,9 @@ for (const natFiltering of ['endpoint', 'address', 'address-port'] as const)
     }
     const [together, single] = boxes;
     assert.equal(together.drops(), single.drops());
+    assert.equal(together.punted, single.punted);
+    assert.is(together.punted.length > 100, rules.length > 0);
+    assert.is((together.drops().EgressDenied ?? 0) > 100, rules.length > 0);
     assert.ok(crossed > ROUNDS, `${crossed} frames left by the uplink`);
   });
 

@@ -1,6 +1,7 @@
 /** A switch in memory with a gateway, two guests' ports and an uplink, and what a golden case does with it. */
 
 import { GATEWAY, GATEWAY_MAC, NAT_ADDRESS, PORTS, UPLINK_MAC } from '../../fixtures/arp.ts';
+import { policyOf } from '../../fixtures/egress.ts';
 import { type Case, ip } from '../../fixtures/packets.ts';
 import { GATEWAY_PORT } from '../../src/dataplane/batch.ts';
 import { counterMemory } from '../../src/dataplane/counters.ts';
@@ -22,11 +23,16 @@ export interface Switch {
   /** Frames that went to the control plane. */
   readonly punted: Uint8Array[];
   drops(): Record<string, number>;
+  /** Tells the gateway of names. */
+  learn(learnt: Int32Array, forgotten: Int32Array): void;
+  /** From now on the control plane is behind. */
+  refusePunts(): void;
 }
 
 export function memorySwitch(options: Partial<GatewayOptions> & { readonly maxFlows?: number } = {}): Switch {
   const flows = flowMemory(options.maxFlows ?? 64);
   const punted: Uint8Array[] = [];
+  let refusing = false;
   const gateway = new Gateway({
     network: ip('192.168.100.0'),
     mask: ip('255.255.255.0'),
@@ -42,6 +48,7 @@ export function memorySwitch(options: Partial<GatewayOptions> & { readonly maxFl
     dhcp: true,
     punt: {
       punt: (batch, row) => {
+        if (refusing) return false;
         const from = batch.offset[row] as number;
         punted.push(batch.slab.slice(from, from + (batch.length[row] as number)));
         return true;
@@ -49,6 +56,7 @@ export function memorySwitch(options: Partial<GatewayOptions> & { readonly maxFl
     },
     seed: 1,
     flowMemory: flows,
+    egress: policyOf([], 'all'),
     ...options,
   });
   const plane = new Dataplane({
@@ -75,7 +83,18 @@ export function memorySwitch(options: Partial<GatewayOptions> & { readonly maxFl
         sum[reason] = (sum[reason] ?? 0) + count;
     return sum;
   };
-  return { gateway, plane, ports, flows, punted, drops };
+  return {
+    gateway,
+    plane,
+    ports,
+    flows,
+    punted,
+    drops,
+    learn: (learnt, forgotten) => gateway.egress.learn(learnt, forgotten),
+    refusePunts: () => {
+      refusing = true;
+    },
+  };
 }
 
 export interface Played {

@@ -19,15 +19,23 @@ const TTL = 64;
 /** Bytes of IPv4 and UDP header around a message: what option 57 and the MTU count, but a message does not. */
 export const PACKET_OVERHEAD = ipv4.MIN_SIZE + udp.UDP_SIZE;
 
-/** A datagram for the server: where it came from, and its payload, which shares the frame's memory. */
+/** A datagram: where it came from and goes, and its payload, which shares the frame's memory. */
 export interface Datagram {
   readonly sourceMac: Mac;
   readonly source: Ip4;
+  readonly destination: Ip4;
+  readonly destinationPort: number;
   readonly payload: Uint8Array;
 }
 
 /** Takes an untagged frame apart; undefined when it is not a whole UDP datagram to the server's port. */
 export function openFrame(frame: Uint8Array): Datagram | undefined {
+  const datagram = openDatagram(frame);
+  return datagram?.destinationPort === SERVER_PORT ? datagram : undefined;
+}
+
+/** The same for any port. */
+export function openDatagram(frame: Uint8Array): Datagram | undefined {
   const mem = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   if (frame.length < L3 || ethernet.type(mem, 0) !== ethernet.ETHERTYPE_IP4) return undefined;
   if (ipv4.check(mem, L3, frame.length - L3) !== Drop.None) return undefined;
@@ -35,10 +43,11 @@ export function openFrame(frame: Uint8Array): Datagram | undefined {
   const header = ipv4.headerLength(mem, L3);
   const l4 = L3 + header;
   if (udp.check(mem, l4, ipv4.totalLength(mem, L3) - header) !== Drop.None) return undefined;
-  if (udp.destinationPort(mem, l4) !== SERVER_PORT) return undefined;
   return {
     sourceMac: { hi: ethernet.sourceHi(mem, 0), lo: ethernet.sourceLo(mem, 0) },
     source: ipv4.source(mem, L3),
+    destination: ipv4.destination(mem, L3),
+    destinationPort: udp.destinationPort(mem, l4),
     payload: frame.subarray(l4 + udp.UDP_SIZE, l4 + udp.length(mem, l4)),
   };
 }
