@@ -62,6 +62,8 @@ export interface Event {
   readonly gone: number;
   /** The number of the command that attached it: a port of the same index may have come since. */
   readonly attachment: number;
+  /** Why, where that is more than a device that went. */
+  readonly fault: string | undefined;
 }
 
 /** The index of the uplink among the ports; guests' ports follow it. */

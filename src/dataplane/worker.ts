@@ -5,6 +5,7 @@ import { Gateway } from '../gateway/gateway.ts';
 import { loadNative } from '../port/native.ts';
 import { PacketPort } from '../port/packet.ts';
 import type { Port } from '../port/port.ts';
+import { StreamPort } from '../port/stream.ts';
 import { TapPort } from '../port/tap.ts';
 import { TunPort } from '../port/tun.ts';
 import type { Batch } from './batch.ts';
@@ -64,9 +65,9 @@ const dataplane = new Dataplane({
   gateway,
   gatewayMac: settings.gateway.gatewayMac,
   uplink: settings.uplink,
-  onGone(index: number): void {
+  onGone(index: number, fault: string | undefined): void {
     unpoll(index);
-    control.postMessage({ gone: index, attachment: attachments.get(index) ?? 0 } satisfies Event);
+    control.postMessage({ gone: index, attachment: attachments.get(index) ?? 0, fault } satisfies Event);
   },
 });
 
@@ -78,7 +79,7 @@ function unpoll(index: number): void {
   if (own) native.close(fd);
 }
 
-function open(spec: PortSpec): Port {
+function open(index: number, spec: PortSpec): Port {
   switch (spec.kind) {
     case 'tap':
       return new TapPort(spec.name, spec.fd, spec.mtu);
@@ -86,13 +87,17 @@ function open(spec: PortSpec): Port {
       return new PacketPort(spec.name, spec.fd, spec.mtu);
     case 'tun':
       return new TunPort(spec.name, spec.fd, spec.mtu, settings.gateway);
+    case 'stream': {
+      const writing = (on: boolean): void => native.epollWriting(epoll, spec.fd, index, on);
+      return new StreamPort(spec.name, spec.fd, spec.mtu, writing);
+    }
   }
 }
 
 function obey(command: Command): boolean {
   if (command.do === 'attach') {
     const fd = own ? native.fetchFile(command.port.fd) : command.port.fd;
-    dataplane.attach(command.index, open({ ...command.port, fd }));
+    dataplane.attach(command.index, open(command.index, { ...command.port, fd }));
     attachments.set(command.index, command.number);
     native.epollAdd(epoll, fd, command.index);
     polled.set(command.index, fd);
