@@ -48,13 +48,22 @@ export interface Forward {
   readonly guestPort: number;
 }
 
+/**
+ * The guests' way out: the host's own stack, by a tun; a passt process, which needs nothing of the host; the LAN that an
+ * interface is on, of which the switch becomes a part; or none.
+ */
+export type UplinkConfig =
+  | { readonly kind: 'tun' | 'passt' | 'none' }
+  | { readonly kind: 'bridge'; readonly interface: string };
+
 export type NatFiltering = 'endpoint' | 'address' | 'address-port';
 
 export interface Config {
   readonly name: string;
+  /** NO_SUBNET where the uplink is a LAN and nobody names one: then it is a label. */
   readonly subnet: Subnet;
   readonly taps: readonly TapConfig[];
-  readonly uplink: 'tun' | 'none';
+  readonly uplink: UplinkConfig;
   readonly mtu: number;
   readonly ageingS: number;
   readonly maxMacs: number;
@@ -81,12 +90,25 @@ export type Place = Pick<Config, 'name' | 'stateDir' | 'runDir' | 'logLevel'>;
  */
 const DUMMY = ((192 << 24) | 8) as Ip4;
 
+const UNSPECIFIED = 0 as Ip4;
+
+/** Of a switch that is a part of a LAN: its guests have the LAN's addresses, and none is ours. */
+const NO_SUBNET: Subnet = {
+  network: UNSPECIFIED,
+  prefix: 32,
+  mask: -1 as Ip4,
+  broadcast: UNSPECIFIED,
+  gateway: UNSPECIFIED,
+  text: '-',
+};
+
 const DEFAULT_LEASE_S = 12 * 3600;
 
 /** Options over file over defaults. Throws an OperatorError that names the setting, its value and what is expected. */
 export function readConfig(options: Given, file?: string): Config {
   const given = new GivenSettings(options, file);
-  const subnet = given.need('subnet', 'the network, such as --subnet 192.168.100.0/24');
+  const named = given.value('uplink')?.kind === 'bridge' ? (given.value('subnet') ?? NO_SUBNET) : undefined;
+  const subnet = named ?? given.need('subnet', 'the network, such as --subnet 192.168.100.0/24');
   const taps = given.need('taps', 'one port each, such as --taps tap0,tap1');
   return complete(given, subnet, taps);
 }
@@ -115,22 +137,30 @@ function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig
   const where = place(given);
   if (taps.some(tap => tap.name === where.name))
     given.refuse('name', 'is also the name of a tap; expected another name, as the uplink is called so');
-  const natAddress = natAddressOf(given, subnet);
+  const uplink = uplinkOf(given, taps);
+  const natAddress = subnet === NO_SUBNET ? UNSPECIFIED : natAddressOf(given, subnet);
   return freeze({
     ...where,
     subnet,
     taps,
-    uplink: given.value('uplink') ?? 'tun',
+    uplink,
     mtu: given.value('mtu') ?? 1500,
     ageingS: given.value('ageing') ?? 300,
     maxMacs: given.value('max-macs') ?? 65_536,
-    dhcp: dhcpOf(given, subnet, natAddress),
+    dhcp: uplink.kind === 'bridge' ? noDhcp(given) : dhcpOf(given, subnet, natAddress),
     natAddress,
     natFiltering: given.value('nat-filtering') ?? 'address',
     maxFlows: given.value('max-flows') ?? 65_536,
-    forwards: forwardsOf(given, subnet, natAddress),
+    forwards: forwardsOf(given, uplink, subnet, natAddress),
     firewall: given.value('firewall') ?? 'auto',
   });
+}
+
+function uplinkOf(given: GivenSettings, taps: readonly TapConfig[]): UplinkConfig {
+  const uplink = given.value('uplink') ?? { kind: 'tun' };
+  if (uplink.kind === 'bridge' && taps.some(tap => tap.name === uplink.interface))
+    given.refuse('uplink', 'is also the name of a tap; expected an interface of the LAN');
+  return uplink;
 }
 
 function natAddressOf(given: GivenSettings, subnet: Subnet): Ip4 {
@@ -142,10 +172,15 @@ function natAddressOf(given: GivenSettings, subnet: Subnet): Ip4 {
   return asked;
 }
 
-function forwardsOf(given: GivenSettings, subnet: Subnet, natAddress: Ip4): readonly Forward[] {
+function forwardsOf(
+  given: GivenSettings,
+  uplink: UplinkConfig,
+  subnet: Subnet,
+  natAddress: Ip4,
+): readonly Forward[] {
   const forwards = given.value('forward') ?? [];
-  if (forwards.length > 0 && given.value('uplink') === 'none')
-    given.refuse('forward', 'is given beside uplink none; expected one of the two');
+  if (forwards.length > 0 && uplink.kind !== 'tun')
+    given.refuse('forward', `is given beside uplink ${uplink.kind}; expected one of the two`);
   for (const { guest } of forwards) {
     if (typeof guest === 'string') continue;
     const fault = guestFault(guest, subnet, natAddress);
@@ -160,6 +195,15 @@ export function guestFault(ip: Ip4, subnet: Subnet, natAddress: Ip4): string | u
   if ((ip & subnet.mask) !== subnet.network) return `names ${formatIp4(ip)}, which is outside ${subnet.text}`;
   const role = ip === natAddress ? 'NAT address' : roleOf(ip, subnet);
   return role === undefined ? undefined : `names ${formatIp4(ip)}, which is the ${role}`;
+}
+
+/** A LAN has a DHCP server of its own; two would hand out addresses against each other. */
+function noDhcp(given: GivenSettings): undefined {
+  if (given.value('dhcp-range') !== undefined)
+    given.refuse(
+      'dhcp-range',
+      "is given beside uplink bridge, where the LAN's own server serves; expected one of the two",
+    );
 }
 
 function dhcpOf(given: GivenSettings, subnet: Subnet, natAddress: Ip4): DhcpConfig | undefined {
@@ -218,6 +262,7 @@ function roleOf(ip: Ip4, subnet: Subnet): string | undefined {
 function freeze(config: Config): Config {
   for (const value of [
     config.subnet,
+    config.uplink,
     config.taps,
     ...config.taps,
     config.dhcp,

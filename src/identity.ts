@@ -22,6 +22,7 @@ export const gatewaySettings = (config: Config): GatewaySettings => ({
   natAddress: config.natAddress,
   natFiltering: config.natFiltering,
   maxFlows: config.maxFlows,
+  hostBehind: config.uplink.kind === 'tun',
   dhcp: config.dhcp !== undefined,
 });
 

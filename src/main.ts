@@ -13,6 +13,7 @@ import { openLog } from './log.ts';
 import { notify } from './notify.ts';
 import { checkPrivilege } from './privilege.ts';
 import { journalPath, Switch } from './switch.ts';
+import { describeUplink } from './uplink.ts';
 
 const IFF_UP = 1;
 
@@ -47,7 +48,9 @@ async function runSwitch(config: Config): Promise<void> {
   });
   const instance = new Switch(config, log, cause => failed(cause));
   await instance.start();
-  const summary = `${config.name} serves ${config.subnet.text} on ${config.taps.map(tap => tap.name).join(', ')}`;
+  const network =
+    config.uplink.kind === 'bridge' ? `the LAN of ${config.uplink.interface}` : config.subnet.text;
+  const summary = `${config.name} serves ${network} on ${config.taps.map(tap => tap.name).join(', ')}`;
   log.info(`ready: ${summary}`);
   notify('READY=1', summary);
   try {
@@ -62,13 +65,11 @@ async function runSwitch(config: Config): Promise<void> {
 let failed: (cause: Error) => void = () => undefined;
 
 async function dryRun(config: Config): Promise<void> {
-  const uplink =
-    config.uplink === 'tun' ? [`# the uplink ${config.name}: a tun that goes with the process`] : [];
   const changes = [...plan(config, await readPresent([])), ...planTaps(config, linkState)];
   const elsewhere = config.taps.flatMap(({ name, netns }) =>
     netns === undefined ? [] : [`# ${name} in namespace ${netns}: made there if there is none`],
   );
-  console.log([...uplink, ...changes.map(describe), ...elsewhere].join('\n'));
+  console.log([...describeUplink(config), ...changes.map(describe), ...elsewhere].join('\n'));
 }
 
 /** What is there of a link: nothing, or whether it is up. */

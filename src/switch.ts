@@ -16,7 +16,7 @@ import { OperatorError } from './errors.ts';
 import { make, readPresent } from './host/apply.ts';
 import type { Change } from './host/changes.ts';
 import { Journal } from './host/journal.ts';
-import { checkRoutes, setUpUplink } from './host/links.ts';
+import { checkRoutes } from './host/links.ts';
 import { Locks } from './host/locks.ts';
 import { nftPresent } from './host/nft.ts';
 import { FORWARDING, type Present, plan } from './host/plan.ts';
@@ -31,6 +31,7 @@ import { hostResolvers } from './service/dhcp/resolvers.ts';
 import { DhcpService } from './service/dhcp/service.ts';
 import { SqliteStore } from './service/dhcp/sqlite.ts';
 import { viewsOf } from './status.ts';
+import { uplinkOf } from './uplink.ts';
 
 /** Where the journal of a switch is. */
 export const journalPath = (config: Pick<Config, 'name' | 'stateDir'>): string =>
@@ -82,12 +83,14 @@ export class Switch {
     const journal = openJournal(config);
     const plane = this.#startPlane(); // first: its thread starts while the host is looked at
     const [present] = await Promise.all([readPresent(journal.changes), checkRoutes(config)]);
-    const uplink = config.uplink === 'tun' ? this.#openUplink() : undefined;
+    const uplink = uplinkOf({ config, native: this.#native, plane, ports: this.#ports, log: this.#log });
+    this.#endings.push(() => uplink.close());
+    await uplink.open();
     const shields = new Shields(config.name, journal, config.firewall !== 'none');
     await this.#changeHost(journal, present, shields);
-    if (uplink !== undefined) await setUpUplink(config);
     const dhcp = this.#startDhcp(plane);
-    if (uplink !== undefined) this.#attachUplink(plane, uplink);
+    this.#endings.push(() => uplink.detach());
+    await uplink.attach();
     await this.#followTaps(plane, journal, shields);
     const api = new Api(
       join(config.runDir, `${config.name}.sock`),
@@ -98,44 +101,19 @@ export class Switch {
   }
 
   #startPlane(): Plane {
-    const { maxMacs, ageingS, uplink } = this.#config;
+    const { maxMacs, ageingS } = this.#config;
+    const { kind } = this.#config.uplink;
     const plane = new Plane({
       maxMacs,
       ageingS,
-      uplink: uplink === 'tun' ? UPLINK_PORT : -1,
+      uplink: kind === 'tun' || kind === 'passt' ? UPLINK_PORT : -1,
+      routes: kind !== 'bridge',
       seed: randomBytes(4).readInt32LE(),
       gateway: gatewaySettings(this.#config),
     });
     plane.on('failed', cause => this.#failed(cause));
     this.#endings.push(() => plane.stop());
     return plane;
-  }
-
-  /** Makes the tun, which goes with its file. */
-  #openUplink(): number {
-    const { name } = this.#config;
-    let fd: number;
-    try {
-      fd = this.#native.openTun({ name, mode: 'tun', netns: -1, mustExist: false, ifindex: 0 }).fd;
-    } catch (cause) {
-      throw new OperatorError(
-        `the uplink ${name} can't be made: ${(cause as Error).message}; is there another interface of that name? --name chooses another`,
-        {
-          code: 'Busy',
-          cause,
-        },
-      );
-    }
-    this.#endings.push(() => this.#native.close(fd));
-    return fd;
-  }
-
-  #attachUplink(plane: Plane, fd: number): void {
-    const { name, mtu } = this.#config;
-    plane.attach(UPLINK_PORT, { name, kind: 'tun', fd, mtu });
-    this.#endings.push(() => plane.detach(UPLINK_PORT));
-    this.#ports.attached(name, 'tun', undefined);
-    this.#ports.carrier(name, true);
   }
 
   async #changeHost(journal: Journal, present: Present, shields: Shields): Promise<void> {
@@ -164,11 +142,12 @@ export class Switch {
         journal.changes.filter(change => change.kind !== 'tap' && change.kind !== 'link'),
       );
     });
-    if (this.#config.uplink === 'tun')
+    if (this.#config.uplink.kind === 'tun')
       await this.#locks.need(FORWARDING, present.sysctl(FORWARDING) ?? '1', name);
     await make(changes);
     // IPv6 on the uplink would let the host talk to what no guest sees; the setting goes with the interface.
-    if (this.#config.uplink === 'tun') writeIfPresent(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
+    if (this.#config.uplink.kind === 'tun')
+      writeIfPresent(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
   }
 
   /** What a killed instance has left of taps that are wanted again: a guest may hold them. */

@@ -53,7 +53,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
       { name: 'tap0', end: 'auto' },
       { name: 'tap1', end: 'auto' },
     ],
-    uplink: 'tun',
+    uplink: { kind: 'tun' },
     mtu: 1500,
     ageingS: 300,
     maxMacs: 65_536,
@@ -239,7 +239,7 @@ const BAD: [Given, string][] = [
   [{ dns: '9.9.9.9,' }, '--dns 9.9.9.9,: expected IPv4 addresses'],
   [{ domain: 'a..b' }, '--domain a..b: expected a DNS name'],
   [{ domain: '-a' }, '--domain -a: expected a DNS name'],
-  [{ uplink: 'bridge' }, '--uplink bridge: expected tun or none'],
+  [{ uplink: 'bridge' }, '--uplink bridge: expected tun, passt, none, or bridge: with'],
   [{ 'nat-filtering': 'all' }, '--nat-filtering all: expected endpoint, address or address-port'],
   [{ firewall: 'ufw' }, '--firewall ufw: expected auto, nft or none'],
   [{ 'state-dir': 'state' }, '--state-dir state: expected an absolute path'],
@@ -294,7 +294,7 @@ test('a fault in a file names the file and the key', () => {
 test('no DHCP, an isolated network, and a place without a network', () => {
   const config = readConfig({ ...BASE, 'no-dhcp': true, uplink: 'none' });
   assert.is(config.dhcp, undefined);
-  assert.is(config.uplink, 'none');
+  assert.equal(config.uplink, { kind: 'none' });
   assert.equal(readPlace({ name: 'vsw7', 'state-dir': '/tmp/s' }), {
     name: 'vsw7',
     stateDir: '/tmp/s',

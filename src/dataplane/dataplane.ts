@@ -64,7 +64,8 @@ export class Dataplane {
     this.#onGone = (index, fault) => options.onGone(index, fault);
     const { fdb } = this;
     const batch = this.#batch;
-    this.#stages = pipeline({ batch, fdb, gateway: options.gateway, gatewayMac: options.gatewayMac });
+    const { gateway, gatewayMac, uplink } = options;
+    this.#stages = pipeline({ batch, fdb, gateway, gatewayMac, uplink });
     this.#lists = new EgressLists(batch, row => this.#sortSpecial(row));
   }
 

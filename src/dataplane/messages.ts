@@ -26,6 +26,8 @@ export interface GatewaySettings {
   readonly natAddress: Ip4;
   readonly natFiltering: NatFiltering;
   readonly maxFlows: number;
+  /** Is the host behind the uplink, under the gateway's address? If not, only the NAT's packets pass there. */
+  readonly hostBehind: boolean;
   readonly dhcp: boolean;
 }
 
@@ -33,8 +35,10 @@ export interface WorkerSettings {
   readonly memory: SharedMemory;
   readonly maxMacs: number;
   readonly ageingS: number;
-  /** The uplink's port index, -1: none. */
+  /** The uplink's port index, -1: none, or one that is a port like others. */
   readonly uplink: number;
+  /** Is there a gateway? On a LAN that the switch is a part of there is another. */
+  readonly routes: boolean;
   readonly seed: number;
   readonly gateway: GatewaySettings;
   /** Eventfds: what wakes the worker, and what it wakes the control thread with. */

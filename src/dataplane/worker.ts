@@ -45,13 +45,16 @@ const punt = {
   },
 };
 
-const gateway = new Gateway({
-  ...settings.gateway,
-  uplink: settings.uplink,
-  punt,
-  seed: settings.seed,
-  flowMemory: settings.memory.flows,
-});
+const { gatewayMac } = settings.gateway;
+const gateway = settings.routes
+  ? new Gateway({
+      ...settings.gateway,
+      uplink: settings.uplink,
+      punt,
+      seed: settings.seed,
+      flowMemory: settings.memory.flows,
+    })
+  : undefined;
 
 /** By port index: the file that is polled, as this thread knows it. */
 const polled = new Map<number, number>();
@@ -62,8 +65,7 @@ const dataplane = new Dataplane({
   maxMacs: settings.maxMacs,
   ageingS: settings.ageingS,
   seed: settings.seed,
-  gateway,
-  gatewayMac: settings.gateway.gatewayMac,
+  ...(gateway === undefined ? {} : { gateway, gatewayMac }),
   uplink: settings.uplink,
   onGone(index: number, fault: string | undefined): void {
     unpoll(index);

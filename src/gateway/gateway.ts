@@ -1,7 +1,8 @@
 /**
  * The gateway stage: the router on the subnet's first address. What a packet's way is:
  *
- *   from a guest      to the gateway's address    DHCP → control plane │ echo → answered here │ else → the host, by the uplink
+ *   from a guest      to the gateway's address    DHCP → control plane │ echo → answered here │ else → the host, by the uplink,
+ *                                                 if it is there under that address
  *                     to another guest's          routed back (a guest with a narrower mask), time to live counted
  *                     to the NAT address          echo → answered here │ else hairpin: NAT out and in, to the other guest
  *                     to anywhere else            NAT → uplink
@@ -57,6 +58,8 @@ export interface GatewayOptions {
   readonly uplinkMac: Mac;
   /** The uplink's port index, -1: an isolated network. */
   readonly uplink: number;
+  /** Is the host behind the uplink, under the gateway's address? If not, only the NAT's packets pass there. */
+  readonly hostBehind: boolean;
   readonly natAddress: Ip4;
   readonly natFiltering: NatFiltering;
   /** Are DHCP messages for the control plane? */
@@ -72,6 +75,8 @@ export class Gateway implements GatewayStage {
   readonly #o: GatewayOptions;
   readonly #neighbours: Neighbours;
   readonly #arp: ArpResponder;
+  /** For the uplink's side, where the NAT address is ours. A tun asks nothing. */
+  readonly #uplinkArp: ArpResponder;
   readonly #icmp: IcmpSender;
   readonly #nat: Nat;
   readonly #flows: FlowParts;
@@ -83,6 +88,7 @@ export class Gateway implements GatewayStage {
     this.#arp = new ArpResponder(options.gatewayIp, options.gatewayMac, this.#neighbours, ip =>
       this.#isLocal(ip),
     );
+    this.#uplinkArp = new ArpResponder(options.natAddress, options.gatewayMac, this.#neighbours, () => false);
     this.#icmp = new IcmpSender(options.gatewayIp, options.gatewayMac);
     this.#nat = new Nat({
       address: options.natAddress,
@@ -100,10 +106,12 @@ export class Gateway implements GatewayStage {
 
   stage(batch: Batch): Stage {
     const { egress, destinationKey, destinationLo } = batch;
+    const { uplink } = this.#o;
     const { hi, lo } = this.#o.gatewayMac;
     const ours = new Int32Array(batch.capacity);
     const handle = (row: number): void => {
-      const reason = this.#handle(batch, row, !isGroup(destinationKey[row] as number));
+      const mine = batch.port === uplink || !isGroup(destinationKey[row] as number);
+      const reason = this.#handle(batch, row, mine);
       if (reason !== Drop.None) batch.refuse(row, reason);
     };
     const decide = this.#express(batch, handle) ?? eachBy(handle);
@@ -111,11 +119,12 @@ export class Gateway implements GatewayStage {
       name: 'gateway',
       run: () => {
         const { count } = batch;
+        const all = batch.port === uplink; // nothing passes us by there
         let taken = 0;
         for (let row = 0; row < count; row++) {
           const key = destinationKey[row] as number;
-          if ((isGroup(key) || (destinationLo[row] === lo && (key & OCTETS) === hi)) && egress[row] === OPEN)
-            ours[taken++] = row;
+          const mine = all || isGroup(key) || (destinationLo[row] === lo && (key & OCTETS) === hi);
+          if (mine && egress[row] === OPEN) ours[taken++] = row;
         }
         if (taken > 0) decide(ours, taken);
       },
@@ -143,13 +152,13 @@ export class Gateway implements GatewayStage {
     });
   }
 
-  /** A frame for the gateway (mine) or for all. */
+  /** A frame for the gateway, as are all from the uplink (mine), or for all. */
   #handle(batch: Batch, row: number, mine: boolean): Drop {
     const untagged = batch.l3[row] === (batch.offset[row] as number) + ethernet.ETHERNET_SIZE;
     const type = untagged ? (batch.etherType[row] as number) : 0;
-    if (type === ethernet.ETHERTYPE_ARP && batch.ingress[row] !== this.#o.uplink) {
+    if (type === ethernet.ETHERTYPE_ARP) {
       if (mine) batch.egress[row] = CONSUMED;
-      return this.#arp.handle(batch, row);
+      return (batch.ingress[row] === this.#o.uplink ? this.#uplinkArp : this.#arp).handle(batch, row);
     }
     if (type !== ethernet.ETHERTYPE_IP4) return mine ? Drop.NotForwarded : Drop.None;
     if (mine) return this.#packet(batch, row);
@@ -185,7 +194,9 @@ export class Gateway implements GatewayStage {
   #toHost(batch: Batch, row: number, l3: number): Drop {
     const { mem } = batch;
     if (isEcho(mem, l3)) return this.#icmp.echo(batch, row, l3 + ip4.headerLength(mem, l3));
-    return this.#up(batch, row);
+    if (this.#o.hostBehind) return this.#up(batch, row);
+    this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.PORT_UNREACHABLE);
+    return Drop.Ip4NoRoute;
   }
 
   /** To the NAT address, where other guests' mappings are; one that is there answers echoes too. */
@@ -230,7 +241,7 @@ export class Gateway implements GatewayStage {
     if (ip4.destination(batch.mem, l3) === natAddress) {
       const reason = this.#nat.inbound(batch, row);
       if (reason !== Drop.None) return reason;
-    }
+    } else if (!this.#o.hostBehind) return Drop.NotForwarded;
     const to = ip4.destination(batch.mem, l3);
     if (to === broadcast || to === ALL_ONES) {
       this.#address(batch, row, 0xffff, -1);

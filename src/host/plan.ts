@@ -36,7 +36,7 @@ const mark = (name: string): string => `vswitchd:${name}`;
 export function plan(config: Config, present: Present): Change[] {
   const nft = config.firewall !== 'none';
   const shields: Change[] = nft ? [shieldTable(config.name)] : [];
-  if (config.uplink === 'none') return shields;
+  if (config.uplink.kind !== 'tun') return shields;
   return [
     ...setting(present, FORWARDING, '1'),
     ...(nft

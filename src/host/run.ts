@@ -1,5 +1,5 @@
 /** The only place that starts other programs. No shell, bounded time, and an error that says what the program said. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { OperatorError } from '../errors.ts';
@@ -9,7 +9,12 @@ const MAX_OUTPUT = 64 << 20;
 /** Where system tools are, beside PATH: a service's or a sudo's PATH may lack the sbin folders. */
 const SBIN = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
 /** Debian's packages for the tools that we call. */
-const PACKAGES: Readonly<Record<string, string>> = { nft: 'nftables', ip: 'iproute2', tc: 'iproute2' };
+const PACKAGES: Readonly<Record<string, string>> = {
+  nft: 'nftables',
+  ip: 'iproute2',
+  tc: 'iproute2',
+  passt: 'passt',
+};
 
 export interface RunOptions {
   readonly input?: string;
@@ -30,13 +35,17 @@ export function findTool(name: string): string | undefined {
   return undefined;
 }
 
+/** Where a tool is that there is no doing without; one sentence, with its package, when it is missing. */
+export function needTool(name: string): string {
+  const path = findTool(name);
+  if (path !== undefined) return path;
+  const advice = PACKAGES[name] === undefined ? '' : `; apt-get install ${PACKAGES[name]}`;
+  throw new OperatorError(`${name} is not installed${advice}`, { code: 'MissingTool' });
+}
+
 /** Runs a tool and resolves with its standard output; rejects with what it wrote to standard error. */
-export function run(tool: string, words: readonly string[], options: RunOptions = {}): Promise<string> {
-  const path = findTool(tool);
-  if (path === undefined) {
-    const advice = PACKAGES[tool] === undefined ? '' : `; apt-get install ${PACKAGES[tool]}`;
-    return Promise.reject(new OperatorError(`${tool} is not installed${advice}`, { code: 'MissingTool' }));
-  }
+export async function run(tool: string, words: readonly string[], options: RunOptions = {}): Promise<string> {
+  const path = needTool(tool);
   return new Promise((resolve, reject) => {
     const settings = {
       timeout: options.timeoutMs ?? TIMEOUT_MS,
@@ -55,4 +64,49 @@ export function run(tool: string, words: readonly string[], options: RunOptions 
     child.stdin?.on('error', () => undefined); // it ended before it had read all; its exit code tells
     child.stdin?.end(options.input ?? '');
   });
+}
+
+export interface Ended {
+  /** `with code 1`, `by SIGKILL`. */
+  readonly how: string;
+  /** The last lines of its standard error. */
+  readonly said: readonly string[];
+}
+
+/** A program that was started and runs on. */
+export interface Running {
+  /** Resolves when it has ended, however that was. */
+  readonly ended: Promise<Ended>;
+  /** Ends it, harder when it does not listen; resolves when it has. */
+  stop(): Promise<void>;
+}
+
+const LAST_LINES = 8;
+const PATIENCE_MS = 3_000;
+
+/** Starts a tool that runs on till it is stopped, with a file of ours as its descriptor 3. */
+export function start(tool: string, words: readonly string[], file: number): Running {
+  const child = spawn(needTool(tool), words, { stdio: ['ignore', 'ignore', 'pipe', file] });
+  let said: string[] = [];
+  const hear = (text: string): void => {
+    said = [...said, ...text.split('\n').filter(line => line.trim() !== '')].slice(-LAST_LINES);
+  };
+  child.stderr?.setEncoding('utf8').on('data', hear);
+  const ended = new Promise<Ended>(resolve => {
+    child.on('error', error => {
+      if (child.pid === undefined) resolve({ how: `before it began: ${error.message}`, said });
+    });
+    child.on('close', (code, signal) =>
+      resolve({ how: signal === null ? `with code ${code}` : `by ${signal}`, said }),
+    );
+  });
+  return {
+    ended,
+    async stop(): Promise<void> {
+      child.kill('SIGTERM');
+      const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
+      await ended;
+      clearTimeout(timer);
+    },
+  };
 }
