@@ -10,6 +10,7 @@
         "src/netns.c",
         "src/packet.c",
         "src/poll.c",
+        "src/stream.c",
         "src/thread.c",
         "src/tun.c",
         "src/watch.c"

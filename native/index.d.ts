@@ -1,6 +1,6 @@
 /**
  * The addon: system calls and nothing else. An errno comes back as an Error with `code` ('EBUSY'), `syscall` and `device`
- * (the name or path that it was about), except in the five hot calls, which return `-errno`. Arguments are checked: a
+ * (the name or path that it was about), except in the hot calls, which return `-errno`. Arguments are checked: a
  * wrong type or a range outside the slab is a TypeError or RangeError.
  */
 
@@ -62,9 +62,22 @@ export function sendPackets(
   fd: number, slab: Uint8Array, offsets: Int32Array, lengths: Int32Array, rows: Int32Array, count: number, refused: Int32Array,
 ): number;
 
+/** Both ends of a new unix stream socket, with room for some 4 MiB under way each way. The caller closes them. */
+export function socketPair(): [number, number];
+/**
+ * Hot. Bytes of a stream socket, to or from buffer[from … to - 1], without blocking whatever the socket's mode. Returns how
+ * many, 0 when there are none or it takes none, or -errno; -EPIPE when the peer has closed.
+ */
+export function receiveBytes(fd: number, buffer: Uint8Array, from: number, to: number): number;
+export function sendBytes(fd: number, buffer: Uint8Array, from: number, to: number): number;
+/** Hot. Copies `count` spans, each three numbers: where it stands in `from`, where it goes in `to`, bytes. */
+export function copyBytes(from: Uint8Array, to: Uint8Array, spans: Int32Array, count: number): void;
+
 export function epollCreate(): number;
-/** Adds (EPOLLIN, level-triggered) or removes an fd; `tag` comes back from wait. */
+/** Adds an fd (EPOLLIN, level-triggered); `tag` comes back from wait. */
 export function epollAdd(epoll: number, fd: number, tag: number): void;
+/** Is the tag to come back also whenever the fd of `epollAdd` takes bytes? */
+export function epollWriting(epoll: number, fd: number, tag: number, on: boolean): void;
 export function epollRemove(epoll: number, fd: number): void;
 /**
  * Hot. Waits up to `timeoutMs` (-1: for ever, 0: not at all); fills tags[0 … n - 1] with the tags that are ready or in error and returns n.

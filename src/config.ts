@@ -2,10 +2,8 @@
  * The one place where text becomes addresses and limits: options, file and defaults into one frozen Config. What each
  * setting may be stands in options.ts; here is what they must be together, and what they are when nobody says.
  */
-import { readFileSync } from 'node:fs';
-import { parse as parseToml } from 'smol-toml';
-import { OperatorError } from './errors.ts';
-import { type SettingName, Settings } from './options.ts';
+import { type Given, GivenSettings } from './given.ts';
+import { Settings } from './options.ts';
 import type { AddressRange } from './settings/network.ts';
 import { formatIp4, type Ip4, type Mac, type Network, UNSPECIFIED } from './wire/address.ts';
 
@@ -82,14 +80,22 @@ export interface EgressConfig {
   /** Whose answers may allow a name; empty: the host's own resolvers. */
   readonly resolvers: readonly Ip4[];
 }
+/**
+ * The guests' way out: the host's own stack, by a tun; a passt process, which needs nothing of the host; the LAN that an
+ * interface is on, of which the switch becomes a part; or none.
+ */
+export type UplinkConfig =
+  | { readonly kind: 'tun' | 'passt' | 'none' }
+  | { readonly kind: 'bridge'; readonly interface: string };
 
 export type NatFiltering = 'endpoint' | 'address' | 'address-port';
 
 export interface Config {
   readonly name: string;
+  /** NO_SUBNET where the uplink is a LAN and nobody names one: then it is a label. */
   readonly subnet: Subnet;
   readonly taps: readonly TapConfig[];
-  readonly uplink: 'tun' | 'none';
+  readonly uplink: UplinkConfig;
   readonly mtu: number;
   readonly ageingS: number;
   readonly maxMacs: number;
@@ -109,9 +115,6 @@ export interface Config {
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error';
 }
 
-/** What the options and the file say, as it was written: the settings' names with text, or with the file's values. */
-export type Given = Readonly<Record<string, unknown>>;
-
 /** A subset that needs no network: what finds the state and the socket of a switch. */
 export type Place = Pick<Config, 'name' | 'stateDir' | 'runDir' | 'logLevel'>;
 
@@ -121,6 +124,16 @@ export type Place = Pick<Config, 'name' | 'stateDir' | 'runDir' | 'logLevel'>;
  */
 const DUMMY = ((192 << 24) | 8) as Ip4;
 
+/** Of a switch that is a part of a LAN: its guests have the LAN's addresses, and none is ours. */
+const NO_SUBNET: Subnet = {
+  network: UNSPECIFIED,
+  prefix: 32,
+  mask: -1 as Ip4,
+  broadcast: UNSPECIFIED,
+  gateway: UNSPECIFIED,
+  text: '-',
+};
+
 const DEFAULT_LEASE_S = 12 * 3600;
 const DEFAULT_FLOWS = 65_536;
 const MOST_GUEST_FLOWS = 16_384;
@@ -128,7 +141,8 @@ const MOST_GUEST_FLOWS = 16_384;
 /** Options over file over defaults. Throws an OperatorError that names the setting, its value and what is expected. */
 export function readConfig(options: Given, file?: string): Config {
   const given = new GivenSettings(options, file);
-  const subnet = given.need('subnet', 'the network, such as --subnet 192.168.100.0/24');
+  const named = given.value('uplink')?.kind === 'bridge' ? (given.value('subnet') ?? NO_SUBNET) : undefined;
+  const subnet = named ?? given.need('subnet', 'the network, such as --subnet 192.168.100.0/24');
   const taps = given.need('taps', 'one port each, such as --taps tap0,tap1');
   return complete(given, subnet, taps);
 }
@@ -157,24 +171,25 @@ function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig
   const where = place(given);
   if (taps.some(tap => tap.name === where.name))
     given.refuse('name', 'is also the name of a tap; expected another name, as the uplink is called so');
-  const natAddress = natAddressOf(given, subnet);
+  const uplink = uplinkOf(given, taps);
+  const natAddress = subnet === NO_SUBNET ? UNSPECIFIED : natAddressOf(given, uplink, subnet);
   const maxFlows = given.value('max-flows') ?? DEFAULT_FLOWS;
   return freeze({
     ...where,
     subnet,
     taps,
-    uplink: given.value('uplink') ?? 'tun',
+    uplink,
     mtu: given.value('mtu') ?? 1500,
     ageingS: given.value('ageing') ?? 300,
     maxMacs: given.value('max-macs') ?? 65_536,
-    dhcp: dhcpOf(given, subnet, natAddress),
+    dhcp: uplink.kind === 'bridge' ? noDhcp(given) : dhcpOf(given, subnet, natAddress),
     natAddress,
     natFiltering: given.value('nat-filtering') ?? 'address',
     maxFlows,
     maxGuestFlows: maxGuestFlowsOf(given, maxFlows),
-    forwards: forwardsOf(given, subnet, natAddress),
-    lan: lanOf(given, where.name),
-    egress: egressOf(given, subnet, natAddress, taps),
+    forwards: forwardsOf(given, uplink, subnet, natAddress),
+    lan: lanOf(given, uplink, where.name),
+    egress: egressOf(given, uplink, subnet, natAddress, taps),
     firewall: given.value('firewall') ?? 'auto',
   });
 }
@@ -187,9 +202,21 @@ function maxGuestFlowsOf(given: GivenSettings, maxFlows: number): number {
   return asked ?? Math.min(MOST_GUEST_FLOWS, Math.ceil(maxFlows / 4));
 }
 
-function natAddressOf(given: GivenSettings, subnet: Subnet): Ip4 {
+function uplinkOf(given: GivenSettings, taps: readonly TapConfig[]): UplinkConfig {
+  const uplink = given.value('uplink') ?? { kind: 'tun' };
+  if (uplink.kind === 'bridge' && taps.some(tap => tap.name === uplink.interface))
+    given.refuse('uplink', 'is also the name of a tap; expected an interface of the LAN');
+  return uplink;
+}
+
+function natAddressOf(given: GivenSettings, uplink: UplinkConfig, subnet: Subnet): Ip4 {
   const asked = given.value('nat-address');
   if (given.value('no-nat') === true) {
+    if (uplink.kind === 'passt')
+      given.refuse(
+        'no-nat',
+        'is given beside uplink passt, which has one address for all; expected one of the two',
+      );
     for (const name of ['nat-address', 'nat-filtering', 'forward', 'egress', 'egress-rule'] as const)
       if (given.value(name) !== undefined)
         given.refuse(name, 'is given beside no-nat; expected one of the two');
@@ -202,10 +229,15 @@ function natAddressOf(given: GivenSettings, subnet: Subnet): Ip4 {
   return asked;
 }
 
-function forwardsOf(given: GivenSettings, subnet: Subnet, natAddress: Ip4): readonly Forward[] {
+function forwardsOf(
+  given: GivenSettings,
+  uplink: UplinkConfig,
+  subnet: Subnet,
+  natAddress: Ip4,
+): readonly Forward[] {
   const forwards = given.value('forward') ?? [];
-  if (forwards.length > 0 && given.value('uplink') === 'none')
-    given.refuse('forward', 'is given beside uplink none; expected one of the two');
+  if (forwards.length > 0 && uplink.kind !== 'tun')
+    given.refuse('forward', `is given beside uplink ${uplink.kind}; expected one of the two`);
   for (const { guest } of forwards) {
     if (typeof guest === 'string') continue;
     const fault = guestFault(guest, subnet, natAddress);
@@ -215,12 +247,12 @@ function forwardsOf(given: GivenSettings, subnet: Subnet, natAddress: Ip4): read
   return forwards;
 }
 
-function lanOf(given: GivenSettings, name: string): string | undefined {
+function lanOf(given: GivenSettings, uplink: UplinkConfig, name: string): string | undefined {
   const lan = given.value('lan');
   if (lan === undefined) return undefined;
   if (lan === name) given.refuse('lan', 'is the uplink itself; expected an interface that leads outside');
-  if (given.value('uplink') === 'none')
-    given.refuse('lan', 'is given beside uplink none; expected one of the two');
+  if (uplink.kind !== 'tun')
+    given.refuse('lan', `is given beside uplink ${uplink.kind}; expected one of the two`);
   if (given.value('firewall') === 'none')
     given.refuse('lan', 'is given beside firewall none, which holds nothing; expected one of the two');
   return lan;
@@ -228,13 +260,18 @@ function lanOf(given: GivenSettings, name: string): string | undefined {
 
 function egressOf(
   given: GivenSettings,
+  uplink: UplinkConfig,
   subnet: Subnet,
   natAddress: Ip4,
   taps: readonly TapConfig[],
 ): EgressConfig {
   const rules = given.value('egress-rule') ?? [];
-  if (rules.length > 0 && given.value('uplink') === 'none')
-    given.refuse('egress-rule', 'is given beside uplink none; expected one of the two');
+  for (const name of ['egress', 'egress-rule'] as const)
+    if (
+      given.value(name) !== undefined &&
+      (uplink.kind === 'bridge' || (uplink.kind === 'none' && name !== 'egress'))
+    )
+      given.refuse(name, `is given beside uplink ${uplink.kind}; expected one of the two`);
   for (const { guest, target } of rules) {
     const fault = egressGuestFault(guest, subnet, natAddress, taps);
     if (fault !== undefined) given.refuse('egress-rule', fault);
@@ -274,6 +311,15 @@ export function guestFault(ip: Ip4, subnet: Subnet, natAddress: Ip4): string | u
   if ((ip & subnet.mask) !== subnet.network) return `names ${formatIp4(ip)}, which is outside ${subnet.text}`;
   const role = ip === natAddress ? 'NAT address' : roleOf(ip, subnet);
   return role === undefined ? undefined : `names ${formatIp4(ip)}, which is the ${role}`;
+}
+
+/** A LAN has a DHCP server of its own; two would hand out addresses against each other. */
+function noDhcp(given: GivenSettings): undefined {
+  if (given.value('dhcp-range') !== undefined)
+    given.refuse(
+      'dhcp-range',
+      "is given beside uplink bridge, where the LAN's own server serves; expected one of the two",
+    );
 }
 
 function dhcpOf(given: GivenSettings, subnet: Subnet, natAddress: Ip4): DhcpConfig | undefined {
@@ -332,6 +378,7 @@ function roleOf(ip: Ip4, subnet: Subnet): string | undefined {
 function freeze(config: Config): Config {
   for (const value of [
     config.subnet,
+    config.uplink,
     config.taps,
     ...config.taps,
     config.dhcp,
@@ -343,76 +390,4 @@ function freeze(config: Config): Config {
   ])
     Object.freeze(value);
   return Object.freeze(config);
-}
-
-/** The settings of the options and of the file, which remember where each came from. */
-class GivenSettings {
-  readonly #raw: { readonly options: Given; readonly file: Given };
-  readonly #parsed: { readonly options: Settings; readonly file: Settings };
-  readonly #fileName: string | undefined;
-
-  constructor(options: Given, fileName: string | undefined) {
-    this.#fileName = fileName;
-    this.#raw = { options, file: fileName === undefined ? {} : readSettingsFile(fileName) };
-    this.#parsed = { options: this.#parse(options, undefined), file: this.#parse(this.#raw.file, fileName) };
-  }
-
-  value<K extends SettingName>(name: K): Settings[K] {
-    return this.#parsed.options[name] ?? this.#parsed.file[name];
-  }
-
-  need<K extends SettingName>(name: K, expected: string): NonNullable<Settings[K]> {
-    const value = this.value(name);
-    if (value === undefined || value === null)
-      throw new OperatorError(`--${name} is missing; expected ${expected}`, { code: 'Usage' });
-    return value;
-  }
-
-  refuse(name: SettingName, why: string): never {
-    const inOptions = this.#raw.options[name] !== undefined;
-    const raw = inOptions ? this.#raw.options : this.#raw.file;
-    throw refusal(name, raw[name], why, inOptions ? undefined : this.#fileName);
-  }
-
-  #parse(raw: Given, fileName: string | undefined): Settings {
-    const result = Settings.safeParse(raw);
-    if (result.success) return result.data;
-    const issue = result.error.issues[0]!;
-    if (issue.code === 'unrecognized_keys')
-      throw new OperatorError(
-        `${fileName ?? 'options'}: unknown key ${issue.keys.map(key => JSON.stringify(key)).join(', ')}; ` +
-          `expected one of ${Object.keys(Settings.shape).join(', ')}`,
-        { code: 'Usage' },
-      );
-    const name = String(issue.path[0]);
-    throw refusal(name, raw[name], issue.message, fileName);
-  }
-}
-
-function refusal(name: string, value: unknown, why: string, fileName: string | undefined): OperatorError {
-  const shown = typeof value === 'string' && /^\S+$/.test(value) ? value : JSON.stringify(value);
-  const subject = fileName === undefined ? `--${name} ${shown}` : `${fileName}: ${name} = ${shown}`;
-  return new OperatorError(`${subject}: ${why}`, { code: 'Usage' });
-}
-
-/** TOML, or JSON where the name ends so. */
-function readSettingsFile(fileName: string): Given {
-  let text: string;
-  try {
-    text = readFileSync(fileName, 'utf8');
-  } catch (cause) {
-    throw new OperatorError(
-      `--config ${fileName}: cannot be read (${(cause as NodeJS.ErrnoException).code}); expected a TOML file with options' names as keys`,
-      { code: 'Usage', cause },
-    );
-  }
-  try {
-    return (fileName.endsWith('.json') ? JSON.parse(text) : parseToml(text)) as Given;
-  } catch (cause) {
-    const [reason = ''] = (cause as Error).message.split('\n');
-    throw new OperatorError(`${fileName}: ${reason}; expected lines such as subnet = "192.168.100.0/24"`, {
-      code: 'Usage',
-      cause,
-    });
-  }
 }

@@ -25,6 +25,7 @@ export const gatewaySettings = (config: Config, hostResolvers: readonly Ip4[] = 
   maxFlows: config.maxFlows,
   maxGuestFlows: config.maxGuestFlows,
   mtu: config.mtu,
+  hostBehind: config.uplink.kind === 'tun',
   dhcp: config.dhcp !== undefined,
   egress: compile(config.egress, {
     resolvers: config.egress.resolvers.length > 0 ? config.egress.resolvers : hostResolvers,

@@ -15,6 +15,7 @@ import { openLog } from './log.ts';
 import { notify } from './notify.ts';
 import { checkPrivilege } from './privilege.ts';
 import { journalPath, Switch } from './switch.ts';
+import { describeUplink } from './uplink.ts';
 
 const IFF_UP = 1;
 
@@ -49,7 +50,9 @@ async function runSwitch(config: Config): Promise<void> {
   });
   const instance = new Switch(config, log, cause => failed(cause));
   await instance.start();
-  const summary = `${config.name} serves ${config.subnet.text} on ${config.taps.map(tap => tap.name).join(', ')}`;
+  const network =
+    config.uplink.kind === 'bridge' ? `the LAN of ${config.uplink.interface}` : config.subnet.text;
+  const summary = `${config.name} serves ${network} on ${config.taps.map(tap => tap.name).join(', ')}`;
   log.info(`ready: ${summary}`);
   notify('READY=1', summary);
   try {
@@ -64,8 +67,6 @@ async function runSwitch(config: Config): Promise<void> {
 let failed: (cause: Error) => void = () => undefined;
 
 async function dryRun(config: Config): Promise<void> {
-  const uplink =
-    config.uplink === 'tun' ? [`# the uplink ${config.name}: a tun that goes with the process`] : [];
   await checkLan(config);
   const present = await readPresent(config, []);
   const { name, reason, shields } = present.backend;
@@ -75,7 +76,9 @@ async function dryRun(config: Config): Promise<void> {
   );
   const firewall = `# the firewall: ${name}, for ${reason}`;
   const ports = describeForwards(config, present);
-  console.log([firewall, ...uplink, ...changes.map(describe), ...ports, ...elsewhere].join('\n'));
+  console.log(
+    [firewall, ...describeUplink(config), ...changes.map(describe), ...ports, ...elsewhere].join('\n'),
+  );
 }
 
 /** What is there of a link: nothing, or whether it is up. */

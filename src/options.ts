@@ -18,6 +18,7 @@ import {
 } from './settings/network.ts';
 import { list, oneOf, text, whole } from './settings/schema.ts';
 import { parseName, parseTaps } from './settings/taps.ts';
+import { parseUplink, UPLINK } from './settings/uplink.ts';
 import { DOMAIN, FOLDER, LEASE_TIME, parseDomain, parseFolder, parseLeaseTime } from './settings/values.ts';
 
 const lines = (...parts: string[]): string => parts.join('\n');
@@ -42,7 +43,7 @@ export const SETTINGS = {
   subnet: {
     flags: '--subnet <CIDR>',
     group: 'network',
-    help: 'the network; its first address is the gateway (required)',
+    help: 'the network; its first address is the gateway (required, but for bridge:)',
     schema: text(CIDR, parseSubnet),
   },
   taps: {
@@ -115,8 +116,13 @@ export const SETTINGS = {
   uplink: {
     flags: '--uplink <KIND>',
     group: 'gateway',
-    help: 'tun: to the host and beyond; none: an isolated network (default: tun)',
-    schema: oneOf('tun', 'none'),
+    help: lines(
+      'tun          to the host, and beyond by its NAT (default)',
+      'passt        beyond by a passt process, with no rule on the host',
+      'bridge:eth0  the guests are on the LAN that eth0 is on, without a NAT',
+      'none         an isolated network',
+    ),
+    schema: text(UPLINK, parseUplink),
   },
   'nat-address': {
     flags: '--nat-address <IP>',

@@ -11,6 +11,14 @@ export interface PortEntry {
   up: boolean;
 }
 
+/** What the uplink's port is called; undefined: there is none. */
+const uplinkPort = (config: Config): string | undefined =>
+  config.uplink.kind === 'none' ? undefined : uplinkName(config);
+
+/** The LAN's interface, or as the switch is called, and the tun with it. */
+export const uplinkName = ({ name, uplink }: Config): string =>
+  uplink.kind === 'bridge' ? uplink.interface : name;
+
 export class PortTable {
   readonly entries: readonly PortEntry[];
 
@@ -23,8 +31,11 @@ export class PortTable {
       netns: undefined,
       up: false,
     });
-    const uplink = config.uplink === 'tun' ? [entry(config.name, UPLINK_PORT)] : [];
-    this.entries = [...uplink, ...names.map((name, at) => entry(name, UPLINK_PORT + 1 + at))];
+    const uplink = uplinkPort(config);
+    this.entries = [
+      ...(uplink === undefined ? [] : [entry(uplink, UPLINK_PORT)]),
+      ...names.map((name, at) => entry(name, UPLINK_PORT + 1 + at)),
+    ];
   }
 
   indexOf = (name: string): number => this.#find(name).index;

@@ -43,7 +43,7 @@ export function viewsOf(
         version: VERSION,
         pid: process.pid,
         subnet: config.subnet.text,
-        gateway: formatIp4(config.subnet.gateway),
+        gateway: config.uplink.kind === 'bridge' ? '-' : formatIp4(config.subnet.gateway),
         uptimeS: monotonicS() - started,
         ports: ports.entries.length,
         portsUp: ports.entries.filter(port => port.up).length,

@@ -23,7 +23,7 @@ import type { Change } from './host/changes.ts';
 import { ZoneKeeper } from './host/firewalld.ts';
 import { HostForwards } from './host/forwards.ts';
 import { Journal } from './host/journal.ts';
-import { checkLan, checkRoutes, setUpUplink } from './host/links.ts';
+import { checkLan, checkRoutes } from './host/links.ts';
 import { Locks } from './host/locks.ts';
 import { FORWARDING, type Present, plan } from './host/plan.ts';
 import { Shields } from './host/shield.ts';
@@ -39,6 +39,7 @@ import { DhcpService } from './service/dhcp/service.ts';
 import { SqliteStore } from './service/dhcp/sqlite.ts';
 import { NameService } from './service/names/service.ts';
 import { monotonicMs, viewsOf } from './status.ts';
+import { uplinkOf } from './uplink.ts';
 import { UNSPECIFIED } from './wire/address.ts';
 
 /** Where the journal of a switch is. */
@@ -101,15 +102,17 @@ export class Switch {
       checkRoutes(config),
       checkLan(config),
     ]);
-    const uplink = config.uplink === 'tun' ? this.#openUplink() : undefined;
+    const uplink = uplinkOf({ config, native: this.#native, plane, ports: this.#ports, log: this.#log });
+    this.#endings.push(() => uplink.close());
+    await uplink.open();
     const shields = new Shields(config.name, journal, present.backend.shields);
     await this.#changeHost(journal, present, shields);
-    if (uplink !== undefined) await setUpUplink(config);
-    if (uplink !== undefined && config.natAddress !== UNSPECIFIED)
+    if (config.uplink.kind === 'tun' && config.natAddress !== UNSPECIFIED)
       this.#hostForwards = new HostForwards(config, present, journal);
     this.#dhcp = this.#startDhcp(plane, () => forwarding.leasesChanged());
     const names = this.#watchNames(plane);
-    if (uplink !== undefined) this.#attachUplink(plane, uplink);
+    this.#endings.push(() => uplink.detach());
+    await uplink.attach();
     await forwarding.start();
     await this.#followTaps(plane, journal, shields);
     const egress = { policy: this.#gateway.egress, names };
@@ -128,44 +131,19 @@ export class Switch {
   }
 
   #startPlane(): Plane {
-    const { maxMacs, ageingS, uplink } = this.#config;
+    const { maxMacs, ageingS } = this.#config;
+    const { kind } = this.#config.uplink;
     const plane = new Plane({
       maxMacs,
       ageingS,
-      uplink: uplink === 'tun' ? UPLINK_PORT : -1,
+      uplink: kind === 'tun' || kind === 'passt' ? UPLINK_PORT : -1,
+      routes: kind !== 'bridge',
       seed: randomBytes(4).readInt32LE(),
       gateway: this.#gateway,
     });
     plane.on('failed', cause => this.#failed(cause));
     this.#endings.push(() => plane.stop());
     return plane;
-  }
-
-  /** Makes the tun, which goes with its file. */
-  #openUplink(): number {
-    const { name } = this.#config;
-    let fd: number;
-    try {
-      fd = this.#native.openTun({ name, mode: 'tun', netns: -1, mustExist: false, ifindex: 0 }).fd;
-    } catch (cause) {
-      throw new OperatorError(
-        `the uplink ${name} can't be made: ${(cause as Error).message}; is there another interface of that name? --name chooses another`,
-        {
-          code: 'Busy',
-          cause,
-        },
-      );
-    }
-    this.#endings.push(() => this.#native.close(fd));
-    return fd;
-  }
-
-  #attachUplink(plane: Plane, fd: number): void {
-    const { name, mtu } = this.#config;
-    plane.attach(UPLINK_PORT, { name, kind: 'tun', fd, mtu });
-    this.#endings.push(() => plane.detach(UPLINK_PORT));
-    this.#ports.attached(name, 'tun', undefined);
-    this.#ports.carrier(name, true);
   }
 
   async #changeHost(journal: Journal, present: Present, shields: Shields): Promise<void> {
@@ -183,17 +161,17 @@ export class Switch {
         journal.changes.filter(change => change.kind !== 'tap' && change.kind !== 'link'),
       );
     });
-    if (uplink === 'tun') await this.#locks.need(FORWARDING, present.sysctl(FORWARDING) ?? '1', name);
+    if (uplink.kind === 'tun') await this.#locks.need(FORWARDING, present.sysctl(FORWARDING) ?? '1', name);
     await make(changes);
     // IPv6 on the uplink would let the host talk to what no guest sees; the setting goes with the interface.
-    if (uplink === 'tun') writeIfPresent(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
+    if (uplink.kind === 'tun') writeIfPresent(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
     this.#keepZone(changes);
   }
 
   #sayFirewall({ name, reason, nat }: Backend): void {
     const { firewall, lan, uplink } = this.#config;
     this.#log.info(`firewall: ${name}, for ${reason}`);
-    if (nat !== 'none' || firewall === 'none' || uplink === 'none') return;
+    if (nat !== 'none' || firewall === 'none' || uplink.kind !== 'tun') return;
     const lacks = 'neither nft nor iptables is installed';
     if (lan !== undefined)
       throw new OperatorError(`--lan ${lan}: ${lacks}; apt-get install nftables`, { code: 'MissingTool' });

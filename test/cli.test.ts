@@ -54,7 +54,7 @@ test('run: every option reaches the configuration', () => {
     mtu: 1400,
     ageingS: 60,
     maxMacs: 1024,
-    uplink: 'none',
+    uplink: { kind: 'none' },
     natFiltering: 'endpoint',
     maxFlows: 99,
     maxGuestFlows: 9,

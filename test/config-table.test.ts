@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { type Config, type Given, readConfig, readPlace, readReplayConfig } from '../src/config.ts';
+import { type Config, readConfig, readPlace, readReplayConfig } from '../src/config.ts';
 import { OperatorError } from '../src/errors.ts';
+import type { Given } from '../src/given.ts';
 import { formatIp4, parseIp4 } from '../src/wire/address.ts';
 
 const BASE = { subnet: '192.168.100.0/24', taps: 'tap0,tap1' };
@@ -53,7 +54,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
       { name: 'tap0', end: 'auto' },
       { name: 'tap1', end: 'auto' },
     ],
-    uplink: 'tun',
+    uplink: { kind: 'tun' },
     mtu: 1500,
     ageingS: 300,
     maxMacs: 65_536,
@@ -243,7 +244,7 @@ const BAD: [Given, string][] = [
   [{ dns: '9.9.9.9,' }, '--dns 9.9.9.9,: expected IPv4 addresses'],
   [{ domain: 'a..b' }, '--domain a..b: expected a DNS name'],
   [{ domain: '-a' }, '--domain -a: expected a DNS name'],
-  [{ uplink: 'bridge' }, '--uplink bridge: expected tun or none'],
+  [{ uplink: 'bridge' }, '--uplink bridge: expected tun, passt, none, or bridge: with'],
   [{ 'nat-filtering': 'all' }, '--nat-filtering all: expected endpoint, address or address-port'],
   [{ firewall: 'pf' }, '--firewall pf: expected nft, iptables, ufw, firewalld, none or auto'],
   [{ lan: 'a b' }, '--lan "a b": names "a b"; expected letters'],
@@ -305,7 +306,7 @@ test('a fault in a file names the file and the key', () => {
 test('no DHCP, an isolated network, and a place without a network', () => {
   const config = readConfig({ ...BASE, 'no-dhcp': true, uplink: 'none' });
   assert.is(config.dhcp, undefined);
-  assert.is(config.uplink, 'none');
+  assert.equal(config.uplink, { kind: 'none' });
   assert.equal(readPlace({ name: 'vsw7', 'state-dir': '/tmp/s' }), {
     name: 'vsw7',
     stateDir: '/tmp/s',

@@ -87,12 +87,18 @@ napi_value sendPackets(napi_env env, napi_callback_info info);
 
 napi_value epollCreate(napi_env env, napi_callback_info info);
 napi_value epollAdd(napi_env env, napi_callback_info info);
+napi_value epollWriting(napi_env env, napi_callback_info info);
 napi_value epollRemove(napi_env env, napi_callback_info info);
 napi_value wait_(napi_env env, napi_callback_info info); /* `wait` is taken by libc */
 napi_value eventCreate(napi_env env, napi_callback_info info);
 napi_value eventSignal(napi_env env, napi_callback_info info);
 napi_value eventClear(napi_env env, napi_callback_info info);
 napi_value watch(napi_env env, napi_callback_info info);
+
+napi_value socketPair(napi_env env, napi_callback_info info);
+napi_value receiveBytes(napi_env env, napi_callback_info info);
+napi_value copyBytes(napi_env env, napi_callback_info info);
+napi_value sendBytes(napi_env env, napi_callback_info info);
 
 napi_value netlinkOpen(napi_env env, napi_callback_info info);
 napi_value netlinkSend(napi_env env, napi_callback_info info);

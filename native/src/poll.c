@@ -27,6 +27,18 @@ napi_value epollAdd(napi_env env, napi_callback_info info) {
   return undefined(env);
 }
 
+napi_value epollWriting(napi_env env, napi_callback_info info) {
+  napi_value v[4];
+  int32_t epoll, fd, tag;
+  bool on;
+  if (!arguments(env, info, 4, v) || !arg_fd(env, v[0], "epoll", &epoll) || !arg_fd(env, v[1], "fd", &fd) ||
+      !arg_int(env, v[2], "tag", INT32_MIN, INT32_MAX, &tag) || !arg_bool(env, v[3], "on", &on))
+    return NULL;
+  struct epoll_event event = {.events = on ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.u64 = (uint32_t)tag};
+  if (epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) < 0) return throw_errno(env, errno, "epoll_ctl", NULL);
+  return undefined(env);
+}
+
 napi_value epollRemove(napi_env env, napi_callback_info info) {
   napi_value v[2];
   int32_t epoll, fd;

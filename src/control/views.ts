@@ -2,7 +2,10 @@
 
 export interface PortView {
   readonly name: string;
-  /** `tun` is the uplink; `packet` a tap's interface end; `tap` its device end; `-` while there is no device. */
+  /**
+   * `tun` and `stream` (passt) are uplinks; `packet` is a tap's interface end, or that of a LAN; `tap` a tap's device end;
+   * `-` while there is no device.
+   */
   readonly kind: string;
   /** The network namespace that the tap is in, where it is not the switch's own. */
   readonly netns?: string;

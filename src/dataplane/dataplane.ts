@@ -36,8 +36,8 @@ export interface DataplaneOptions {
   readonly uplink: number;
   /** Room for received frames; the default is a burst of the largest. */
   readonly arenaBytes?: number | undefined;
-  /** A port's device has vanished; it is no longer used, and waits for its `detach`. */
-  onGone(index: number): void;
+  /** A port's device has vanished; it is no longer used, and waits for its `detach`. `fault`: what the port says of it. */
+  onGone(index: number, fault: string | undefined): void;
 }
 
 export class Dataplane {
@@ -47,7 +47,7 @@ export class Dataplane {
   readonly #stages: readonly Stage[];
   readonly #gateway: GatewayStage | undefined;
   readonly #uplink: number;
-  readonly #onGone: (index: number) => void;
+  readonly #onGone: (index: number, fault: string | undefined) => void;
   readonly #ports: (Port | undefined)[] = new Array(MAX_PORTS).fill(undefined);
   /** Indices of the ports that a flood goes to. */
   #flooded: Int32Array = new Int32Array(0);
@@ -59,10 +59,11 @@ export class Dataplane {
     this.fdb = new Fdb(options.fdbMemory, options.maxMacs, options.ageingS, options.seed);
     this.#gateway = options.gateway;
     this.#uplink = options.uplink;
-    this.#onGone = index => options.onGone(index);
+    this.#onGone = (index, fault) => options.onGone(index, fault);
     const { fdb } = this;
     const batch = this.#batch;
-    this.#stages = pipeline({ batch, fdb, gateway: options.gateway, gatewayMac: options.gatewayMac });
+    const { gateway, gatewayMac, uplink } = options;
+    this.#stages = pipeline({ batch, fdb, gateway, gatewayMac, uplink });
     this.#lists = new EgressLists(batch, row => this.#sortSpecial(row));
   }
 
@@ -94,10 +95,16 @@ export class Dataplane {
     return busy;
   }
 
-  /** One burst from one port, through the stages and out; the number of frames received. */
+  /** One burst from one port, through the stages and out, and more where the port has more at hand; frames received. */
   serve(index: number, nowMs: number): number {
     const port = this.#ports[index];
     if (port === undefined) return 0;
+    let received = this.#serveBurst(port, index, nowMs);
+    while (port.holds && this.#ports[index] === port) received += this.#serveBurst(port, index, nowMs);
+    return received;
+  }
+
+  #serveBurst(port: Port, index: number, nowMs: number): number {
     const batch = this.#batch;
     batch.reset(nowMs, index);
     const received = port.receive(batch, index);
@@ -215,7 +222,7 @@ export class Dataplane {
     const port = this.#ports[index];
     if (port === undefined) return;
     this.detach(index);
-    this.#onGone(index);
+    this.#onGone(index, port.fault);
   }
 
   #listFlooded(): void {

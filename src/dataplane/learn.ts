@@ -4,11 +4,14 @@
  * Two loops: the first finds the frames whose station stands in its home slot as this frame would write it, nearly all;
  * the second learns from the rest, of which some may have been dropped. The probing stays out of the first, so that the
  * compiler keeps it small. All rows have one ingress, so a station's rows may be split between the loops.
+ *
+ * Nobody is learnt on the uplink: only what the gateway has routed goes there, whatever MAC a guest writes on a frame.
  */
 import { type Batch, DROPPED, type Stage } from './batch.ts';
 import type { Fdb } from './fdb.ts';
 
-export const learn = (batch: Batch, fdb: Fdb): Stage => {
+/** `uplink`: its port's index, -1: none. */
+export const learn = (batch: Batch, fdb: Fdb, uplink: number): Stage => {
   const { egress, sourceKey, sourceLo, sourceHome } = batch;
   const { isFresh } = fdb;
   const rest = new Int32Array(batch.capacity);
@@ -16,6 +19,7 @@ export const learn = (batch: Batch, fdb: Fdb): Stage => {
     name: 'learn',
     run(): void {
       const { count, nowS, port } = batch;
+      if (port === uplink) return;
       let resting = 0;
       for (let row = 0; row < count; row++) {
         const home = sourceHome[row] as number;

@@ -31,6 +31,8 @@ export interface GatewaySettings {
   readonly maxFlows: number;
   readonly maxGuestFlows: number;
   readonly mtu: number;
+  /** Is the host behind the uplink, under the gateway's address? If not, only the NAT's packets pass there. */
+  readonly hostBehind: boolean;
   readonly dhcp: boolean;
   readonly egress: EgressPolicy;
 }
@@ -39,8 +41,10 @@ export interface WorkerSettings {
   readonly memory: SharedMemory;
   readonly maxMacs: number;
   readonly ageingS: number;
-  /** The uplink's port index, -1: none. */
+  /** The uplink's port index, -1: none, or one that is a port like others. */
   readonly uplink: number;
+  /** Is there a gateway? On a LAN that the switch is a part of there is another. */
+  readonly routes: boolean;
   readonly seed: number;
   readonly gateway: GatewaySettings;
   /** Eventfds: what wakes the worker, and what it wakes the control thread with. */
@@ -77,6 +81,8 @@ export interface Event {
   readonly gone: number;
   /** The number of the command that attached it: a port of the same index may have come since. */
   readonly attachment: number;
+  /** Why, where that is more than a device that went. */
+  readonly fault: string | undefined;
 }
 
 /** The index of the uplink among the ports; guests' ports follow it. */

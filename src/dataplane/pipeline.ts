@@ -24,12 +24,14 @@ export interface Parts {
   /** ARP, ICMP, routing, NAT; punts. Undefined: a switch without a gateway. */
   readonly gateway: StageMaker | undefined;
   readonly gatewayMac: Mac | undefined;
+  /** The uplink's port, -1: none. */
+  readonly uplink: number;
 }
 
 export const pipeline = (parts: Parts): readonly Stage[] => [
   parse(parts.batch, parts.fdb), //                    bytes → columns, or a drop reason
   guard(parts.batch, parts.gatewayMac), //             may this port send this?
-  learn(parts.batch, parts.fdb), //                    source MAC → ingress port
+  learn(parts.batch, parts.fdb, parts.uplink), //      source MAC → ingress port
   ...optional(parts.gateway?.stage(parts.batch)), //   what is for the gateway, and what it routes
   forward(parts.batch, parts.fdb), //                  destination MAC → egress ports
 ];

@@ -23,8 +23,8 @@ export type PlaneSettings = Omit<WorkerSettings, 'memory' | 'wakeFd' | 'puntFd'>
 interface PlaneEvents {
   /** A frame for the control plane, and the index of the port that it came in on. */
   punt: [frame: Uint8Array<ArrayBuffer>, ingress: number];
-  /** The device behind a port is gone; detach it. */
-  gone: [index: number];
+  /** The device behind a port is gone; detach it. `fault`: what the port says of it, if that is more. */
+  gone: [index: number, fault: string | undefined];
   /** The worker ended without having been told to. */
   failed: [cause: Error];
 }
@@ -66,7 +66,7 @@ export class Plane extends EventEmitter<PlaneEvents> {
     };
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
     this.#worker.on('message', (event: Event) => {
-      if (this.#attachments.get(event.gone) === event.attachment) this.emit('gone', event.gone);
+      if (this.#attachments.get(event.gone) === event.attachment) this.emit('gone', event.gone, event.fault);
     });
     this.#worker.on('error', error => this.#fail(error));
     this.#worker.on('exit', code => this.#fail(new Error(`the data plane's thread ended with code ${code}`)));

@@ -5,6 +5,7 @@ import { Gateway } from '../gateway/gateway.ts';
 import { loadNative } from '../port/native.ts';
 import { PacketPort } from '../port/packet.ts';
 import type { Port } from '../port/port.ts';
+import { StreamPort } from '../port/stream.ts';
 import { TapPort } from '../port/tap.ts';
 import { TunPort } from '../port/tun.ts';
 import type { Batch } from './batch.ts';
@@ -44,13 +45,16 @@ const punt = {
   },
 };
 
-const gateway = new Gateway({
-  ...settings.gateway,
-  uplink: settings.uplink,
-  punt,
-  seed: settings.seed,
-  flowMemory: settings.memory.flows,
-});
+const { gatewayMac } = settings.gateway;
+const gateway = settings.routes
+  ? new Gateway({
+      ...settings.gateway,
+      uplink: settings.uplink,
+      punt,
+      seed: settings.seed,
+      flowMemory: settings.memory.flows,
+    })
+  : undefined;
 
 /** By port index: the file that is polled, as this thread knows it. */
 const polled = new Map<number, number>();
@@ -61,12 +65,11 @@ const dataplane = new Dataplane({
   maxMacs: settings.maxMacs,
   ageingS: settings.ageingS,
   seed: settings.seed,
-  gateway,
-  gatewayMac: settings.gateway.gatewayMac,
+  ...(gateway === undefined ? {} : { gateway, gatewayMac }),
   uplink: settings.uplink,
-  onGone(index: number): void {
+  onGone(index: number, fault: string | undefined): void {
     unpoll(index);
-    control.postMessage({ gone: index, attachment: attachments.get(index) ?? 0 } satisfies Event);
+    control.postMessage({ gone: index, attachment: attachments.get(index) ?? 0, fault } satisfies Event);
   },
 });
 
@@ -78,7 +81,7 @@ function unpoll(index: number): void {
   if (own) native.close(fd);
 }
 
-function open(spec: PortSpec): Port {
+function open(index: number, spec: PortSpec): Port {
   switch (spec.kind) {
     case 'tap':
       return new TapPort(spec.name, spec.fd, spec.mtu);
@@ -86,13 +89,17 @@ function open(spec: PortSpec): Port {
       return new PacketPort(spec.name, spec.fd, spec.mtu);
     case 'tun':
       return new TunPort(spec.name, spec.fd, spec.mtu, settings.gateway);
+    case 'stream': {
+      const writing = (on: boolean): void => native.epollWriting(epoll, spec.fd, index, on);
+      return new StreamPort(spec.name, spec.fd, spec.mtu, writing);
+    }
   }
 }
 
 function obey(command: Command): boolean {
   if (command.do === 'attach') {
     const fd = own ? native.fetchFile(command.port.fd) : command.port.fd;
-    dataplane.attach(command.index, open({ ...command.port, fd }));
+    dataplane.attach(command.index, open(command.index, { ...command.port, fd }));
     attachments.set(command.index, command.number);
     native.epollAdd(epoll, fd, command.index);
     polled.set(command.index, fd);
@@ -102,9 +109,9 @@ function obey(command: Command): boolean {
   } else if (command.do === 'flush') {
     dataplane.fdb.flush(command.index);
   } else if (command.do === 'forward') {
-    gateway.setForwards(command.forwards);
+    gateway?.setForwards(command.forwards);
   } else if (command.do === 'names') {
-    gateway.egress.learn(command.learnt, command.forgotten);
+    gateway?.egress.learn(command.learnt, command.forgotten);
   }
   Atomics.store(acknowledged, 0, command.number);
   Atomics.notify(acknowledged, 0);

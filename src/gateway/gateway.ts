@@ -73,6 +73,8 @@ export interface GatewayOptions {
   /** The uplink's port index, -1: an isolated network. */
   readonly uplink: number;
   /** UNSPECIFIED: no NAT, the subnet is routed as it is. */
+  /** Is the host behind the uplink, under the gateway's address? If not, only the NAT's packets pass there. */
+  readonly hostBehind: boolean;
   readonly natAddress: Ip4;
   readonly natFiltering: NatFiltering;
   readonly maxGuestFlows: number;
@@ -93,6 +95,8 @@ export class Gateway implements GatewayStage {
   readonly #o: GatewayOptions;
   readonly #neighbours: Neighbours;
   readonly #arp: ArpResponder;
+  /** For the uplink's side, where the NAT address is ours. A tun asks nothing. */
+  readonly #uplinkArp: ArpResponder;
   readonly #icmp: IcmpSender;
   readonly #nat: Nat;
   readonly #flows: FlowParts;
@@ -106,6 +110,7 @@ export class Gateway implements GatewayStage {
     this.#arp = new ArpResponder(gatewayIp, natAddress, gatewayMac, this.#neighbours, ip =>
       this.#isLocal(ip),
     );
+    this.#uplinkArp = new ArpResponder(natAddress, UNSPECIFIED, gatewayMac, this.#neighbours, () => false);
     this.#icmp = new IcmpSender(gatewayIp, gatewayMac);
     this.egress = new Egress(options.egress, options.seed);
     this.#nat = new Nat({
@@ -133,10 +138,12 @@ export class Gateway implements GatewayStage {
 
   stage(batch: Batch): Stage {
     const { egress, destinationKey, destinationLo } = batch;
+    const { uplink } = this.#o;
     const { hi, lo } = this.#o.gatewayMac;
     const ours = new Int32Array(batch.capacity);
     const handle = (row: number): void => {
-      const reason = this.#handle(batch, row, !isGroup(destinationKey[row] as number));
+      const mine = batch.port === uplink || !isGroup(destinationKey[row] as number);
+      const reason = this.#handle(batch, row, mine);
       if (reason !== Drop.None) batch.refuse(row, reason);
     };
     const decide = this.#express(batch, handle) ?? eachBy(handle);
@@ -144,11 +151,12 @@ export class Gateway implements GatewayStage {
       name: 'gateway',
       run: () => {
         const { count } = batch;
+        const all = batch.port === uplink; // nothing passes us by there
         let taken = 0;
         for (let row = 0; row < count; row++) {
           const key = destinationKey[row] as number;
-          if ((isGroup(key) || (destinationLo[row] === lo && (key & OCTETS) === hi)) && egress[row] === OPEN)
-            ours[taken++] = row;
+          const mine = all || isGroup(key) || (destinationLo[row] === lo && (key & OCTETS) === hi);
+          if (mine && egress[row] === OPEN) ours[taken++] = row;
         }
         if (taken > 0) decide(ours, taken);
       },
@@ -182,13 +190,13 @@ export class Gateway implements GatewayStage {
     });
   }
 
-  /** A frame for the gateway (mine) or for all. */
+  /** A frame for the gateway, as are all from the uplink (mine), or for all. */
   #handle(batch: Batch, row: number, mine: boolean): Drop {
     const untagged = batch.l3[row] === (batch.offset[row] as number) + ethernet.ETHERNET_SIZE;
     const type = untagged ? (batch.etherType[row] as number) : 0;
-    if (type === ethernet.ETHERTYPE_ARP && batch.ingress[row] !== this.#o.uplink) {
+    if (type === ethernet.ETHERTYPE_ARP) {
       if (mine) batch.egress[row] = CONSUMED;
-      return this.#arp.handle(batch, row);
+      return (batch.ingress[row] === this.#o.uplink ? this.#uplinkArp : this.#arp).handle(batch, row);
     }
     if (type !== ethernet.ETHERTYPE_IP4) return mine ? Drop.NotForwarded : Drop.None;
     if (mine) return this.#packet(batch, row);
@@ -243,6 +251,10 @@ export class Gateway implements GatewayStage {
   #toHost(batch: Batch, row: number, l3: number): Drop {
     const { mem } = batch;
     if (isEcho(mem, l3)) return this.#icmp.echo(batch, row, l3 + ip4.headerLength(mem, l3));
+    if (!this.#o.hostBehind) {
+      this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.PORT_UNREACHABLE);
+      return Drop.Ip4NoRoute;
+    }
     if (this.#o.natAddress === UNSPECIFIED) return this.#up(batch, row);
     const reason = this.#through(batch, row, this.#answered);
     return reason !== Drop.None || batch.egress[row] === CONSUMED ? reason : this.#up(batch, row);
@@ -290,7 +302,7 @@ export class Gateway implements GatewayStage {
     if (ip4.destination(batch.mem, l3) === natAddress) {
       const reason = this.#through(batch, row, this.#inbound);
       if (reason !== Drop.None || batch.egress[row] === CONSUMED) return reason;
-    }
+    } else if (!this.#o.hostBehind) return Drop.NotForwarded;
     const to = ip4.destination(batch.mem, l3);
     if (to === broadcast || to === ALL_ONES) {
       this.#address(batch, row, 0xffff, -1);

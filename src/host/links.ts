@@ -15,8 +15,9 @@ const SHORTEST_NETWORK = 8;
 /** Routes by which nothing is reached. */
 const NOWHERE = ['blackhole', 'unreachable', 'prohibit', 'throw', 'broadcast'];
 
-/** Refuses a subnet that overlaps a route of this host, in any table: packets for one of the two would go astray. */
+/** Refuses a subnet of ours that overlaps a route of this host, in any table: packets for one of the two would go astray. */
 export async function checkRoutes(config: Config): Promise<void> {
+  if (config.uplink.kind === 'bridge') return; // the LAN's
   const shown = await run('ip', ['-j', '-4', 'route', 'show', 'table', 'all']);
   for (const route of JSON.parse(shown || '[]') as ShownRoute[]) {
     if (route.dst === 'default' || route.dev === config.name || NOWHERE.includes(route.type ?? '')) continue;

@@ -28,7 +28,7 @@ export class Locks {
     try {
       for (const claim of claims(config)) this.#servers.push(await hold(claim, config.name));
       // Looked at when ours is taken: of two that start at once, one at least sees the other.
-      const other = overlapping(config.subnet);
+      const other = ownsSubnet(config) ? overlapping(config.subnet) : undefined;
       if (other !== undefined) {
         const claim = {
           path: pathOf('subnet', other),
@@ -64,10 +64,15 @@ async function close(servers: Server[]): Promise<void> {
 
 const pathOf = (kind: string, value: string): string => `\0vswitchd/${kind}/${value}`;
 
+/** On a LAN that the switch is a part of, the addresses are the LAN's. */
+const ownsSubnet = (config: Config): boolean => config.uplink.kind !== 'bridge';
+
 function claims(config: Config): Claim[] {
   return [
     { path: pathOf('name', config.name), what: `the name ${config.name}` },
-    { path: pathOf('subnet', config.subnet.text), what: `the subnet ${config.subnet.text}` },
+    ...(ownsSubnet(config)
+      ? [{ path: pathOf('subnet', config.subnet.text), what: `the subnet ${config.subnet.text}` }]
+      : []),
     ...config.taps
       .filter(tap => tap.netns === undefined)
       .map(tap => ({ path: pathOf('tap', tap.name), what: `the tap ${tap.name}` })),

@@ -65,7 +65,7 @@ const mark = (name: string): string => `vswitchd:${name}`;
 export function plan(config: Config, present: Present): Change[] {
   const { backend } = present;
   const shields: Change[] = backend.shields === 'nft' ? [shieldTable(config.name)] : [];
-  if (config.uplink === 'none') return shields;
+  if (config.uplink.kind !== 'tun') return shields;
   const nat: Change[] = backend.nat === 'nft' ? [natTable(config)] : [];
   return [
     ...setting(present, FORWARDING, '1'),

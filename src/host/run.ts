@@ -1,5 +1,5 @@
 /** The only place that starts other programs. No shell, bounded time, and an error that says what the program said. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
 import { OperatorError } from '../errors.ts';
@@ -16,6 +16,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   iptables: 'iptables',
   ufw: 'ufw',
   'firewall-cmd': 'firewalld',
+  passt: 'passt',
 };
 
 export interface RunOptions {
@@ -47,10 +48,16 @@ export function exitStatus(error: unknown): number | undefined {
   return typeof code === 'number' ? code : undefined;
 }
 
+/** Where a tool is that there is no doing without; one sentence, with its package, when it is missing. */
+export function needTool(name: string): string {
+  const path = findTool(name);
+  if (path !== undefined) return path;
+  throw new OperatorError(missing(name), { code: 'MissingTool' });
+}
+
 /** Runs a tool and resolves with its standard output; rejects with what it wrote to standard error. */
-export function run(tool: string, words: readonly string[], options: RunOptions = {}): Promise<string> {
-  const path = findTool(tool);
-  if (path === undefined) return Promise.reject(new OperatorError(missing(tool), { code: 'MissingTool' }));
+export async function run(tool: string, words: readonly string[], options: RunOptions = {}): Promise<string> {
+  const path = needTool(tool);
   return new Promise((resolve, reject) => {
     const settings = {
       timeout: options.timeoutMs ?? TIMEOUT_MS,
@@ -70,4 +77,49 @@ export function run(tool: string, words: readonly string[], options: RunOptions 
     child.stdin?.on('error', () => undefined); // it ended before it had read all; its exit code tells
     child.stdin?.end(options.input ?? '');
   });
+}
+
+export interface Ended {
+  /** `with code 1`, `by SIGKILL`. */
+  readonly how: string;
+  /** The last lines of its standard error. */
+  readonly said: readonly string[];
+}
+
+/** A program that was started and runs on. */
+export interface Running {
+  /** Resolves when it has ended, however that was. */
+  readonly ended: Promise<Ended>;
+  /** Ends it, harder when it does not listen; resolves when it has. */
+  stop(): Promise<void>;
+}
+
+const LAST_LINES = 8;
+const PATIENCE_MS = 3_000;
+
+/** Starts a tool that runs on till it is stopped, with a file of ours as its descriptor 3. */
+export function start(tool: string, words: readonly string[], file: number): Running {
+  const child = spawn(needTool(tool), words, { stdio: ['ignore', 'ignore', 'pipe', file] });
+  let said: string[] = [];
+  const hear = (text: string): void => {
+    said = [...said, ...text.split('\n').filter(line => line.trim() !== '')].slice(-LAST_LINES);
+  };
+  child.stderr?.setEncoding('utf8').on('data', hear);
+  const ended = new Promise<Ended>(resolve => {
+    child.on('error', error => {
+      if (child.pid === undefined) resolve({ how: `before it began: ${error.message}`, said });
+    });
+    child.on('close', (code, signal) =>
+      resolve({ how: signal === null ? `with code ${code}` : `by ${signal}`, said }),
+    );
+  });
+  return {
+    ended,
+    async stop(): Promise<void> {
+      child.kill('SIGTERM');
+      const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
+      await ended;
+      clearTimeout(timer);
+    },
+  };
 }

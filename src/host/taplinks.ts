@@ -1,6 +1,6 @@
 /** Taps by their index or alias: opened, found and deleted, in our namespace and in all named ones, where they may have gone. */
 import type { Native } from '../port/native.ts';
-import { linkEvents, linkRequest } from './netlink.ts';
+import { type LinkEvent, linkEvents, linkRequest } from './netlink.ts';
 import { type Netns, namedNetns } from './netns.ts';
 import { run } from './run.ts';
 
@@ -48,13 +48,16 @@ export function openDeviceEnd(native: Native, ifindex: number, netns: Netns | un
 }
 
 /** Is the link of our namespace set up? */
-export function isUp(native: Native, ifindex: number): boolean {
+export const isUp = (native: Native, ifindex: number): boolean => linkOf(native, ifindex)?.up === true;
+
+/** A link of our namespace as it is now; undefined when there is none of this index. */
+export function linkOf(native: Native, ifindex: number): LinkEvent | undefined {
   const socket = native.netlinkOpen(0);
   try {
     const answer = new Uint8Array(32_768);
     native.netlinkSend(socket, linkRequest(ifindex)); // answered by the time that it returns
     const got = Math.max(0, native.netlinkReceive(socket, answer));
-    return linkEvents(answer.subarray(0, got))[0]?.up === true;
+    return linkEvents(answer.subarray(0, got))[0];
   } finally {
     native.close(socket);
   }

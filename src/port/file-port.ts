@@ -10,6 +10,7 @@ import { GONE, type Port, type PortKind } from './port.ts';
 export abstract class FilePort implements Port {
   abstract readonly kind: PortKind;
   readonly offloads = true;
+  readonly holds = false;
   protected readonly native = loadNative();
   /** The native calls count here what the kernel refused. */
   protected readonly refusals = new Int32Array(1);

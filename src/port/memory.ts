@@ -21,6 +21,7 @@ export class MemoryPort implements Port {
   readonly fd = -1;
   readonly mtu: number;
   readonly offloads: boolean;
+  readonly holds = false;
   /** Frames sent, without their virtio-net headers, in order. */
   readonly sent: Uint8Array[] = [];
   /** Counted instead of kept, once `loop` was called. */

@@ -27,7 +27,7 @@ import {
 } from '../wire/vnet.ts';
 
 /** More segments than any sender makes: 64 KiB in pieces of 256 bytes. A frame that asks for more is dropped. */
-const MAX_SEGMENTS = 256;
+export const MAX_SEGMENTS = 256;
 /** Each segment repeats the headers: at most these bytes of them. */
 const MAX_HEADERS = 22 + 60 + 60;
 const MAX_PAYLOAD = 65_535;

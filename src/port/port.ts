@@ -6,7 +6,7 @@
  */
 import type { Batch } from '../dataplane/batch.ts';
 
-export type PortKind = 'tap' | 'packet' | 'tun' | 'memory';
+export type PortKind = 'tap' | 'packet' | 'tun' | 'stream' | 'memory';
 
 /** What `receive` returns when the device behind the port is gone; the port then wants closing. */
 export const GONE = -1;
@@ -22,6 +22,10 @@ export interface Port {
   readonly offloads: boolean;
   /** Frames that the last `transmit` took from us but could not deliver: invalid to the kernel, or too large. */
   readonly refused: number;
+  /** Has it read more than the last `receive` gave? Then that is to be called again: epoll knows nothing of it. */
+  readonly holds: boolean;
+  /** Why it is gone, where that is more than a device that went. */
+  readonly fault?: string | undefined;
   /**
    * Appends up to BURST frames to the batch with `ingress` as given, each with its virtio-net header before it, and
    * returns how many, or GONE. BURST means that there may be more.

@@ -13,6 +13,7 @@ export const TIME_EXCEEDED = 11;
 export const PARAMETER_PROBLEM = 12;
 
 export const NET_UNREACHABLE = 0; // codes of UNREACHABLE
+export const PORT_UNREACHABLE = 3;
 export const FRAGMENTATION_NEEDED = 4;
 export const PROHIBITED = 13;
 

@@ -41,6 +41,7 @@ export function memorySwitch(options: Partial<GatewayOptions> & { readonly maxFl
     gatewayMac: GATEWAY_MAC,
     uplinkMac: UPLINK_MAC,
     uplink: UPLINK,
+    hostBehind: true,
     natAddress: NAT_ADDRESS,
     natFiltering: 'address',
     mtu: 1_500,
