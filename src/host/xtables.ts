@@ -36,7 +36,6 @@ export function natRules(config: Config, tool: string): IptablesChange[] {
       const turned = `-s ${source} -o ${name} -m conntrack --ctstate DNAT`;
       return ['nat', 'POSTROUTING', turned, 'MASQUERADE'];
     }),
-    ['filter', 'OUTPUT', `-o ${name} -p icmp -m icmp --icmp-type 5`, 'DROP'],
     ['filter', 'FORWARD', `-i ${name} -o ${name}`, 'ACCEPT'],
     ...(lan === undefined ? [] : pinned),
     ['filter', 'FORWARD', `-o ${name} -m conntrack --ctstate RELATED,ESTABLISHED`, 'ACCEPT'],
