@@ -83,7 +83,7 @@ export interface XtableChange {
 /** A rule of ufw's, with our comment. */
 export interface UfwChange {
   readonly kind: 'ufw';
-  /** `route allow in on vsw0` */
+  /** `route allow in on vsw0 from 0.0.0.0/0` */
   readonly words: string;
   readonly comment: string;
 }

@@ -8,8 +8,8 @@ import { nftPresent } from './nft.ts';
 import { exitStatus, findTool, run } from './run.ts';
 
 const ZONE = 'trusted';
-/** How firewall-cmd ends when firewalld is not running, and when the interface is in no zone. */
-const [NOT_RUNNING, NO_ZONE, UNKNOWN_INTERFACE] = [252, 2, 17];
+/** How firewall-cmd ends when the interface is in no zone: asked for it, and told to take it out. */
+const [NO_ZONE, UNKNOWN_INTERFACE] = [2, 17];
 const LOOK_MS = 5_000;
 /** Asking firewalld itself takes a tenth of a second of a processor. */
 const ASK_MS = 60_000;
@@ -50,7 +50,7 @@ export async function removeFromZones(changes: readonly Change[]): Promise<void>
     try {
       await run('firewall-cmd', [`--zone=${zone}`, `--remove-interface=${name}`]);
     } catch (error) {
-      if (![NOT_RUNNING, UNKNOWN_INTERFACE].includes(exitStatus(error) ?? 0)) throw error;
+      if (exitStatus(error) !== UNKNOWN_INTERFACE && (await firewalldIsRunning())) throw error;
     }
   }
 }

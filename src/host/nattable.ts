@@ -9,13 +9,12 @@ export const identifier = (name: string): string =>
 
 export const tableName = (name: string): string => `vswitchd_${identifier(name)}`;
 
-/** Takes both hooks at which the host's own connections and others' are turned to the NAT address. */
+/** The table's chains with their hooks; the host's own connections are turned to the NAT address at `output`. */
 const CHAINS: Readonly<Record<string, string>> = {
   shelter: 'type filter hook prerouting priority raw',
   prerouting: 'type nat hook prerouting priority dstnat',
   output: 'type nat hook output priority -100',
   postrouting: 'type nat hook postrouting priority srcnat',
-  redirects: 'type filter hook output priority filter',
   clamp: 'type filter hook forward priority mangle',
   forward: 'type filter hook forward priority filter',
 };
@@ -51,8 +50,6 @@ function translations(config: Config): string[] {
         source => `oifname "${name}" ct status dnat ip saddr ${source} masquerade`,
       ),
     ],
-    // A forwarded port may lead out where it came in; that is no shorter way for the guest.
-    redirects: [`oifname "${name}" icmp type redirect drop`],
     clamp: clampOf(name),
     forward: [
       ...pinned(name, lan),

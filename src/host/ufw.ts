@@ -3,6 +3,8 @@ import { readFileSync } from 'node:fs';
 import type { Change, UfwChange } from './changes.ts';
 import { findTool, run } from './run.ts';
 
+/** What ufw is told at the end of our rules, and does not show: there is no IPv6 on the uplink, nor rules for it. */
+const IPV4 = 'from 0.0.0.0/0';
 const CONFIGURATION = '/etc/ufw/ufw.conf';
 
 /** Does ufw filter here? Its file is looked at first: its status makes iptables' tables where there are none. */
@@ -24,15 +26,16 @@ export async function ufwAdded(): Promise<readonly string[]> {
 /** Rules of the user's in the same words stay his: ufw keeps no two of them. */
 export function ufwRules(name: string, added: readonly string[]): UfwChange[] {
   const comment = `vswitchd:${name}`;
+  const isOthers = (line: string, words: string): boolean =>
+    line === `ufw ${words}` ||
+    (line.startsWith(`ufw ${words} comment `) && line !== shown({ words: `${words} ${IPV4}`, comment }));
   return [`allow in on ${name}`, `route allow in on ${name}`, `route allow out on ${name}`]
-    .filter(words => !added.some(line => line === `ufw ${words}` || isOthers(line, words, comment)))
-    .map(words => ({ kind: 'ufw', words, comment }));
+    .filter(words => !added.some(line => isOthers(line, words)))
+    .map(words => ({ kind: 'ufw', words: `${words} ${IPV4}`, comment }));
 }
 
-const isOthers = (line: string, words: string, comment: string): boolean =>
-  line.startsWith(`ufw ${words} comment `) && line !== shown(words, comment);
-
-const shown = (words: string, comment: string): string => `ufw ${words} comment '${comment}'`;
+const shown = ({ words, comment }: Pick<UfwChange, 'words' | 'comment'>): string =>
+  `ufw ${words.slice(0, -IPV4.length - 1)} comment '${comment}'`;
 
 const isUfw = (change: Change): change is UfwChange => change.kind === 'ufw';
 
@@ -46,9 +49,9 @@ export async function removeFromUfw(changes: readonly Change[]): Promise<void> {
   const ours = changes.filter(isUfw);
   if (ours.length === 0 || findTool('ufw') === undefined) return;
   const added = await ufwAdded();
-  for (const { words, comment } of ours) {
-    if (!added.includes(shown(words, comment))) continue;
-    const [first = '', ...rest] = words.split(' ');
+  for (const rule of ours) {
+    if (!added.includes(shown(rule))) continue;
+    const [first = '', ...rest] = rule.words.split(' ');
     await run('ufw', first === 'route' ? ['route', 'delete', ...rest] : ['delete', first, ...rest]);
   }
 }

@@ -41,7 +41,6 @@ export function natRules(config: Config, tool: string): IptablesChange[] {
       const turned = `-s ${source} -o ${name} -m conntrack --ctstate DNAT`;
       return ['nat', 'POSTROUTING', turned, 'MASQUERADE'];
     }),
-    ['filter', 'OUTPUT', `-o ${name} -p icmp -m icmp --icmp-type 5`, 'DROP'],
     ...(lan === undefined ? [] : pinned),
     ['filter', 'FORWARD', `-o ${name} -m conntrack --ctstate RELATED,ESTABLISHED`, 'ACCEPT'],
     ['filter', 'FORWARD', `-o ${name} -m conntrack --ctstate DNAT`, 'ACCEPT'],
