@@ -38,6 +38,9 @@ const TOOLS = {
     trafgen: 'netsniff-ng',
     iptables: 'iptables',
     traceroute: 'traceroute',
+    tracepath: 'iputils-tracepath',
+    turnutils_natdiscovery: 'coturn',
+    stun: 'stun-client',
     ethtool: 'ethtool',
     ps: 'procps',
   },
@@ -151,8 +154,12 @@ function installTools(tools) {
   say(`apt-get failed; going on without ${still.join(', ')}`);
 }
 
-/** Installs without starting any service: policy-rc.d answers 101, 'not allowed', meanwhile. */
+/**
+ * Installs without starting any service: policy-rc.d answers 101, 'not allowed', meanwhile. Nor does one that came along
+ * start with the system later: it is wanted as a program only.
+ */
 function aptInstall(packages) {
+  const before = services();
   const policy = '/usr/sbin/policy-rc.d';
   const ours = !existsSync(policy);
   if (ours) writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
@@ -162,8 +169,12 @@ function aptInstall(packages) {
     return (aptListsAreThere() && install()) || (apt(['update', '-q']) && install());
   } finally {
     if (ours) rmSync(policy, { force: true });
+    for (const name of services())
+      if (!before.includes(name)) spawnSync('update-rc.d', [name, 'disable'], { stdio: ['ignore', 2, 2] });
   }
 }
+
+const services = () => (existsSync('/etc/init.d') ? readdirSync('/etc/init.d') : []);
 
 function unpackGuest() {
   const stamp = join(GUEST_FILES, '.stamp');

@@ -349,8 +349,10 @@ function rewriteQuoted(
     const sum = mem.getUint16(l4 + offset);
     const ported = sums.adjusted(sum, mem.getUint16(portAt), port);
     if (protocol === ip4.ICMP) mem.setUint16(l4 + offset, ported);
-    else if (protocol === ip4.TCP || sum !== 0)
-      mem.setUint16(l4 + offset, sums.adjusted32(ported, before, ip));
+    else if (protocol === ip4.TCP || sum !== 0) {
+      const after = sums.adjusted32(ported, before, ip);
+      mem.setUint16(l4 + offset, after === 0 && protocol === ip4.UDP ? 0xffff : after); // as in `rewrite`
+    }
   }
   mem.setUint16(portAt, port);
 }

@@ -8,6 +8,7 @@ import { enterNamespace } from '../port/namespace.ts';
 export const SUBNET = '192.168.100.0/24';
 export const GATEWAY = '192.168.100.1';
 export const OUTSIDE = '203.0.113.2';
+export const NAT_ADDRESS = '192.168.100.254';
 export const TAPS = ['--subnet', SUBNET, '--taps', 'tap0,tap1'] as const;
 
 export interface Stage {
@@ -41,6 +42,21 @@ export function stageTests(purpose: string, url: string) {
 export async function addOutside({ lab, host }: Stage): Promise<string> {
   const out = await lab.netns('out');
   await lab.cable([host, 'eth0', '203.0.113.1/24'], [out, 'eth0', `${OUTSIDE}/24`]);
+  return out;
+}
+
+/**
+ * A switch whose NAT is the only one: the host forwards and does not masquerade, and the outside knows the way back to the
+ * NAT address. So what the outside sees is what the switch does, with a guest in red. Returns the outside's namespace.
+ */
+export async function startBareNat(stage: Stage, ...options: string[]): Promise<string> {
+  const { lab, host, red } = stage;
+  const out = await addOutside(stage);
+  await lab.inside(host, 'sysctl', '-qw', 'net.ipv4.ip_forward=1');
+  await lab.ip(out, 'route', 'add', `${NAT_ADDRESS}/32`, 'via', '203.0.113.1');
+  await lab.startSwitch(host, ...TAPS, '--firewall', 'none', ...options);
+  await plugIn(stage, 'tap0', red);
+  await lab.lease(red, 'tap0');
   return out;
 }
 
