@@ -123,6 +123,7 @@ class ReplayStage {
       if (punted.ingress === this.#uplink) this.#watched.handle(punted.frame, nowMs);
       else this.#dhcp?.handle(punted.frame, punted.ingress, nowMs);
     await this.#dhcp?.settled();
+    await this.#watched.settled();
     for (const [at, port] of this.#ports.entries()) {
       for (const data of port.sent.splice(0))
         this.#sent[at]?.push({ ...frame, data, originalLength: data.length });

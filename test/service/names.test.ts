@@ -51,7 +51,7 @@ class Bench {
 
   async take(nowMs: number, ...frames: readonly Uint8Array[]): Promise<string[]> {
     for (const frame of frames) this.service.handle(frame, nowMs);
-    await Promise.resolve();
+    await this.service.settled();
     return this.happened.splice(0);
   }
 }

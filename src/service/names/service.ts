@@ -57,6 +57,7 @@ export class NameService {
   readonly #options: NameServiceOptions;
   readonly #book: NameBook;
   #queue: Arrival[] = [];
+  #running: Promise<void> | undefined;
   #trusted: ReadonlySet<number> = new Set();
   #trustedAtMs = Number.NEGATIVE_INFINITY;
   #warned = false;
@@ -69,8 +70,13 @@ export class NameService {
   /** Takes a punted answer, at a time of the monotonic clock. Those of one turn are told of together, right behind it. */
   handle(frame: Uint8Array, nowMs: number): void {
     this.#queue.push({ frame, nowMs });
-    if (this.#queue.length === 1) queueMicrotask(() => this.#work());
-    else if (this.#queue.length >= BURST) this.#work();
+    if (this.#queue.length >= BURST) this.#work();
+    else this.#running ??= new Promise(resolve => setImmediate(resolve)).then(() => this.#work());
+  }
+
+  /** Resolves when everything that was handed in has been sent on. */
+  async settled(): Promise<void> {
+    await this.#running;
   }
 
   /** What is known at `nowMs`. */
@@ -81,6 +87,7 @@ export class NameService {
   #work(): void {
     const burst = this.#queue;
     this.#queue = [];
+    this.#running = undefined;
     for (const { frame, nowMs } of burst) this.#read(frame, nowMs);
     this.#tell();
     for (const { frame } of burst) if (!this.#options.send(frame)) this.counters.unsent++;
