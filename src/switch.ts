@@ -19,6 +19,7 @@ import { Journal } from './host/journal.ts';
 import { checkRoutes, setUpUplink } from './host/links.ts';
 import { Locks } from './host/locks.ts';
 import { nftPresent } from './host/nft.ts';
+import { orphansEnded, signTools } from './host/orphans.ts';
 import { FORWARDING, type Present, plan } from './host/plan.ts';
 import { Shields } from './host/shield.ts';
 import { TapFollower } from './host/taps.ts';
@@ -35,6 +36,10 @@ import { viewsOf } from './status.ts';
 /** Where the journal of a switch is. */
 export const journalPath = (config: Pick<Config, 'name' | 'stateDir'>): string =>
   join(config.stateDir, `${config.name}.journal`);
+
+/** Where its control socket is. */
+export const socketPath = (config: Pick<Config, 'name' | 'runDir'>): string =>
+  join(config.runDir, `${config.name}.sock`);
 
 export class Switch {
   readonly #config: Config;
@@ -80,6 +85,8 @@ export class Switch {
     await this.#locks.take(config);
     this.#endings.push(() => this.#locks.release());
     const journal = openJournal(config);
+    if (journal.changes.length > 0) await orphansEnded(config.name);
+    signTools(config.name);
     const plane = this.#startPlane(); // first: its thread starts while the host is looked at
     const [present] = await Promise.all([readPresent(journal.changes), checkRoutes(config)]);
     const uplink = config.uplink === 'tun' ? this.#openUplink() : undefined;
@@ -89,10 +96,7 @@ export class Switch {
     const dhcp = this.#startDhcp(plane);
     if (uplink !== undefined) this.#attachUplink(plane, uplink);
     await this.#followTaps(plane, journal, shields);
-    const api = new Api(
-      join(config.runDir, `${config.name}.sock`),
-      viewsOf(config, plane.memory, this.#ports, dhcp),
-    );
+    const api = new Api(socketPath(config), viewsOf(config, plane.memory, this.#ports, dhcp));
     await api.listen();
     this.#endings.push(() => api.close());
   }

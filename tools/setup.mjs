@@ -40,6 +40,7 @@ const TOOLS = {
     traceroute: 'traceroute',
     ethtool: 'ethtool',
     ps: 'procps',
+    strace: 'strace',
   },
   peers: {
     vde_switch: 'vde2',
