@@ -1,6 +1,6 @@
 /** vswitchd: from the command line to a running switch, and from a signal to a clean end. */
 
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { type CommandLine, parseCommandLine } from './cli.ts';
 import type { Config, Place } from './config.ts';
 import { reportAndExit } from './errors.ts';
@@ -14,7 +14,7 @@ import { undoAll } from './host/undo.ts';
 import { openLog } from './log.ts';
 import { notify } from './notify.ts';
 import { checkPrivilege } from './privilege.ts';
-import { journalPath, Switch } from './switch.ts';
+import { journalPath, Switch, socketPath } from './switch.ts';
 import { describeUplink } from './uplink.ts';
 
 const IFF_UP = 1;
@@ -94,6 +94,7 @@ function linkState(name: string): 'none' | 'down' | 'up' {
 async function undoLeft(place: Place): Promise<void> {
   checkPrivilege();
   const count = await undoAll(place.name, new Journal(journalPath(place)));
+  rmSync(socketPath(place), { force: true });
   console.log(
     count === 0 ? `nothing of ${place.name} is left to undo` : `undid ${count} changes of ${place.name}`,
   );

@@ -25,6 +25,7 @@ import { HostForwards } from './host/forwards.ts';
 import { Journal } from './host/journal.ts';
 import { checkLan, checkRoutes } from './host/links.ts';
 import { Locks } from './host/locks.ts';
+import { orphansEnded, signTools } from './host/orphans.ts';
 import { FORWARDING, type Present, plan } from './host/plan.ts';
 import { Shields } from './host/shield.ts';
 import { portFault } from './host/sockets.ts';
@@ -45,6 +46,10 @@ import { UNSPECIFIED } from './wire/address.ts';
 /** Where the journal of a switch is. */
 export const journalPath = (config: Pick<Config, 'name' | 'stateDir'>): string =>
   join(config.stateDir, `${config.name}.journal`);
+
+/** Where its control socket is. */
+export const socketPath = (config: Pick<Config, 'name' | 'runDir'>): string =>
+  join(config.runDir, `${config.name}.sock`);
 
 export class Switch {
   readonly #config: Config;
@@ -94,6 +99,8 @@ export class Switch {
     await this.#locks.take(config);
     this.#endings.push(() => this.#locks.release());
     const journal = openJournal(config);
+    if (journal.changes.length > 0) await orphansEnded(config.name);
+    signTools(config.name);
     const plane = this.#startPlane(); // first: its thread starts while the host is looked at
     const forwarding = this.#forwarding(plane);
     forwarding.check();
@@ -121,8 +128,7 @@ export class Switch {
   }
 
   async #listen(views: Views, forwarding: Forwarding): Promise<void> {
-    const { name, runDir } = this.#config;
-    const api = new Api(join(runDir, `${name}.sock`), views, {
+    const api = new Api(socketPath(this.#config), views, {
       addForward: text => forwarding.add(text),
       removeForward: name => forwarding.remove(name),
     });

@@ -43,6 +43,7 @@ const TOOLS = {
     stun: 'stun-client',
     ethtool: 'ethtool',
     ps: 'procps',
+    strace: 'strace',
   },
   peers: {
     vde_switch: 'vde2',

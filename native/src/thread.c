@@ -36,27 +36,18 @@ static int fetch(int fd) {
 
 #define OWN_TABLE "/proc/thread-self/fd"
 
-static bool starts(const char *text, const char *with) { return strncmp(text, with, strlen(with)) == 0; }
-
-/*
- * What is copied with the table would live on here when its owner closes it: a pipe by which Node waits for a program that
- * it starts at this moment would never end. Node's own eventfds and epolls stay; of its pipes, which it closes by number
- * when the thread ends, the numbers do.
- */
+/* What is copied with the table would live on here when its owner closes it. Node's own eventfds and epolls stay. */
 static bool drop_copies(void) {
   DIR *folder = opendir(OWN_TABLE);
   if (folder == NULL) return false;
-  const int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
   for (const struct dirent *entry; (entry = readdir(folder)) != NULL;) {
     char target[64];
     const int fd = atoi(entry->d_name);
     const ssize_t length = readlinkat(dirfd(folder), entry->d_name, target, sizeof target - 1);
-    if (fd <= STDERR_FILENO || fd == dirfd(folder) || fd == nothing || length < 0) continue;
+    if (fd <= STDERR_FILENO || fd == dirfd(folder) || length < 0) continue;
     target[length] = '\0';
-    if (starts(target, "pipe:")) dup3(nothing, fd, O_CLOEXEC);
-    else if (target[0] == '/' || starts(target, "socket:")) close(fd);
+    if (target[0] == '/' || strncmp(target, "socket:", 7) == 0) close(fd);
   }
-  close(nothing);
   closedir(folder);
   return true;
 }

@@ -20,7 +20,7 @@ const native = loadNative();
 const puntRing = new FrameRing(settings.memory.punt);
 const acknowledged = new Int32Array(settings.memory.acknowledged);
 /** With files of its own this thread has its own number for a port's file. */
-const own = native.ownFiles();
+let own: boolean | undefined;
 const epoll = native.epollCreate();
 
 /** Of this thread alone: frames go before the control plane's work and other programs'. */
@@ -97,6 +97,9 @@ function open(index: number, spec: PortSpec): Port {
 }
 
 function obey(command: Command): boolean {
+  // Not before the first command: the main thread waits meanwhile. A pipe by which it was just starting a tool would stay
+  // open in our copy of its table, and it would wait for that pipe's end for ever.
+  own ??= native.ownFiles();
   if (command.do === 'attach') {
     const fd = own ? native.fetchFile(command.port.fd) : command.port.fd;
     dataplane.attach(command.index, open(command.index, { ...command.port, fd }));

@@ -43,30 +43,37 @@ export class Journal {
   /** Call it after the changes have been undone. */
   forget(changes: readonly Change[]): void {
     const left = this.#changes.filter(recorded => !changes.some(change => same(recorded, change)));
-    if (left.length === this.#changes.length) return;
-    this.#changes = left;
-    if (left.length === 0) rmSync(this.path, { force: true });
-    else {
+    if (left.length === 0) this.#remove();
+    else if (left.length < this.#changes.length) {
       try {
         this.#write(left);
       } catch {
         // A full disk is no reason to stop undoing: what the file says too much is found undone.
       }
     }
+    this.#changes = left;
+  }
+
+  /** What a kill has left of the next one goes too. */
+  #remove(): void {
+    for (const path of [this.path, this.#next]) rmSync(path, { force: true });
+  }
+
+  get #next(): string {
+    return `${this.path}.new`;
   }
 
   /** Whole and synced under another name first, so that no kill and no full disk leaves half of it. */
   #write(changes: Change[]): void {
-    const next = `${this.path}.new`;
     try {
-      const file = openSync(next, 'w', 0o600);
+      const file = openSync(this.#next, 'w', 0o600);
       try {
         writeSync(file, changes.map(change => `${JSON.stringify(change)}\n`).join(''));
         fsyncSync(file);
       } finally {
         closeSync(file);
       }
-      renameSync(next, this.path);
+      renameSync(this.#next, this.path);
       syncFolder(dirname(this.path));
     } catch (cause) {
       throw new OperatorError(

@@ -4,6 +4,7 @@ import { takeBack } from './apply.ts';
 import type { Change } from './changes.ts';
 import { type Journal, same } from './journal.ts';
 import { holderOf } from './locks.ts';
+import { orphansEnded } from './orphans.ts';
 
 /** Undoes changes and takes them out of the journal. */
 export async function undo(journal: Journal, changes: readonly Change[]): Promise<void> {
@@ -33,6 +34,7 @@ export async function undoAll(name: string, journal: Journal): Promise<number> {
       },
     );
   }
+  await orphansEnded(name);
   const changes = [...journal.changes];
   await undo(journal, changes);
   return changes.length;

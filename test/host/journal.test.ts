@@ -1,5 +1,5 @@
 /** The journal over kills and faults, and the plan as data. */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -33,6 +33,17 @@ test('the last change forgotten takes the file along; again is no fault', () => 
   journal.forget([tap]);
   journal.forget([tap]);
   assert.throws(() => readFileSync(file), /ENOENT/);
+});
+
+test('a file that a kill kept from taking its place goes with the last change, or where there is none', () => {
+  const file = path('next');
+  const journal = new Journal(file);
+  for (const changes of [[], [forward]]) {
+    journal.record(changes);
+    writeFileSync(`${file}.new`, '{"kind":');
+    journal.forget(changes);
+    assert.not(existsSync(`${file}.new`));
+  }
 });
 
 test('a last line cut off by a kill is a change that was not made', () => {

@@ -83,6 +83,7 @@ export async function snapshot({ lab, host }: Stage): Promise<string> {
   const parts = await Promise.all([
     lab.inside(host, 'nft', 'list', 'ruleset'),
     lab.inside(host, 'sysctl', '-n', 'net.ipv4.ip_forward'),
+    lab.inside(host, 'sh', '-c', 'grep -s . /proc/sys/net/ipv6/conf/*/disable_ipv6; true'),
     lab.ip(host, '-br', 'link'),
     lab.ip(host, '-br', 'addr'),
     lab.ip(host, 'route'),

@@ -1,5 +1,4 @@
 /** The data plane's thread has files of its own: what is closed here is closed, what it needs it fetches. */
-import { spawn } from 'node:child_process';
 import { closeSync, openSync, readlinkSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
@@ -59,42 +58,5 @@ test('own files: paths and sockets are not copied, an eventfd is fetched', async
   native.close(netlink);
   native.close(event);
 });
-
-/** Says nothing but that it has files of its own. */
-const OWN = `
-  const { parentPort, workerData } = require('node:worker_threads');
-  require(workerData.addon).ownFiles();
-  parentPort.postMessage('own');
-  setTimeout(() => undefined, 3_000);
-`;
-
-test('own files: programs that are started at the same moment are not held up', async () => {
-  let started = 0;
-  let longestMs = 0;
-  for (let round = 0; round < 40; round++) {
-    const worker = new Worker(OWN, { eval: true, workerData: { addon: ADDON } });
-    let own = false;
-    worker.once('message', () => {
-      own = true;
-    });
-    // A program's start is over when a pipe ends, and this thread waits for that. Held by the other, it ends with that.
-    for (; !own; started++) {
-      const startMs = performance.now();
-      assert.is(await run('true'), 0);
-      longestMs = Math.max(longestMs, performance.now() - startMs);
-    }
-    await worker.terminate();
-  }
-  assert.ok(started > 80, `${started}`);
-  assert.ok(longestMs < 2_000, `a program took ${Math.round(longestMs)} ms`);
-});
-
-/** A program's exit code. */
-const run = (program: string): Promise<number | null> =>
-  new Promise((resolve, reject) => {
-    const child = spawn(program, { stdio: 'ignore' });
-    child.once('error', reject);
-    child.once('exit', resolve);
-  });
 
 test.run();
