@@ -94,23 +94,28 @@ program
   .command('show', { isDefault: true })
   .description('all of it on one screen')
   .action(async () => {
-    const [status, ports, macs, leases, flows] = await Promise.all([
+    const [status, ports, macs, leases, flows, egress] = await Promise.all([
       fetch<StatusView>('status'),
       fetch<PortView[]>('ports'),
       fetch<MacView[]>('macs'),
       fetch<LeaseView[]>('leases'),
       fetch<FlowView[]>('flows'),
+      fetch<EgressView>('egress'),
     ]);
-    print({ status, ports, macs, leases, flows }, all =>
+    print({ status, ports, macs, leases, flows, egress }, all =>
       [
         statusText(all.status),
         portsText(all.ports),
         macsText(all.macs),
         leasesText(all.leases),
         flowsText(all.flows),
+        ...(isOpen(all.egress) ? [] : [egressText(all.egress)]),
       ].join('\n\n'),
     );
   });
+
+/** Nothing is denied, so there is nothing to show. */
+const isOpen = ({ rules, otherwise }: EgressView): boolean => rules.length === 0 && otherwise === 'all';
 
 /** Commander's complaint as one sentence that says what is expected. */
 function usage(error: unknown): unknown {

@@ -64,11 +64,13 @@ export class Egress {
   /** May the guest's packet open a flow? Counts it. `row`: before the NAT has changed it. */
   admits(batch: Batch, row: number, protocol: number, remoteIp: number, remotePort: number): boolean {
     const rows = this.#rows;
-    let at = 0;
-    while (!this.#matches(at, batch, row, protocol, remoteIp, remotePort)) at += RULE_WORDS;
-    const hits = rows[at + R_HITS] as number;
-    this.#hits[hits] = (this.#hits[hits] as number) + 1;
-    return rows[at + R_ALLOW] === 1;
+    for (let at = 0; at < rows.length; at += RULE_WORDS) {
+      if (!this.#matches(at, batch, row, protocol, remoteIp, remotePort)) continue;
+      const hits = rows[at + R_HITS] as number;
+      this.#hits[hits] = (this.#hits[hits] as number) + 1;
+      return rows[at + R_ALLOW] === 1;
+    }
+    return false;
   }
 
   /** Takes in what the control plane has learnt and forgotten; NAME_WORDS words each. */
