@@ -106,9 +106,6 @@ export class FlowTable {
     if ((this.#flows[at] as number) > nowS + seconds) this.#flows[at] = nowS + seconds;
   }
 
-  /** Has the flow just been opened, without a time to live yet? */
-  isNew = (flow: number): boolean => this.#flows[flow * FLOW_WORDS + F_EXPIRES] === 0;
-
   /** The live flow of these endpoints, or -1; one that has run out is removed on the way. */
   find(
     protocol: number,

@@ -85,7 +85,10 @@ export class Nat {
     return out === Drop.None ? this.#errorIn(batch, l3, l4) : out;
   }
 
-  /** A packet to the NAT address from outside: its destination becomes the guest's. */
+  /**
+   * A packet to the NAT address from outside: its destination becomes the guest's. A stranger's datagram that is let in opens
+   * no flow: it must neither keep the mapping (RFC 4787 REQ-6) nor fill the table.
+   */
   inbound(batch: Batch, row: number): Drop {
     const { mem, nowS } = batch;
     const l3 = batch.l3[row] as number;
@@ -107,10 +110,12 @@ export class Nat {
       // The look-up may just have ended the mapping's last flow, and with it the mapping.
       if (this.#flows.mappingAt(protocol, externalPort) !== mapping) return Drop.NatNoMapping;
       if (!this.#admits(mapping, protocol, remoteIp, nowS)) return Drop.NatFiltered;
-      if (this.#flows.full) return Drop.NatTableFull;
-      flow = this.#flows.open(mapping, remoteIp, remotePort);
+      if (protocol === ip4.TCP) {
+        if (this.#flows.full) return Drop.NatTableFull;
+        flow = this.#flows.open(mapping, remoteIp, remotePort);
+      }
     }
-    this.#refresh(flow, protocol, mem, l4, nowS, false);
+    if (flow >= 0) this.#refresh(flow, protocol, mem, l4, nowS, false);
     rewrite(batch, row, l3, l4, protocol, insideIp, insidePort, false);
     return Drop.None;
   }
@@ -152,8 +157,6 @@ export class Nat {
       else this.#flows.shorten(flow, nowS, tcpState.timeoutS(state));
     } else if (outbound || protocol === ip4.ICMP) {
       this.#flows.refresh(flow, nowS, protocol === ip4.UDP ? UDP_S : ICMP_S);
-    } else if (this.#flows.isNew(flow)) {
-      this.#flows.refresh(flow, nowS, UDP_S);
     }
   }
 
