@@ -147,7 +147,11 @@ export class Nat {
     return out === Drop.None ? this.#errorIn(batch, l3, l4) : out;
   }
 
-  /** A packet to the NAT address from outside: its destination becomes the guest's. */
+  /**
+   * A packet to the NAT address from outside: its destination becomes the guest's. A stranger's datagram that the filter lets
+   * in opens no flow: it must neither keep the mapping (RFC 4787 REQ-6) nor fill the table. Over a forward it does, so that
+   * the guest may answer whatever the policy says of what it begins itself.
+   */
   inbound(batch: Batch, row: number): Drop {
     const { mem, nowS } = batch;
     const l3 = batch.l3[row] as number;
@@ -168,10 +172,12 @@ export class Nat {
       // The look-up may just have ended the mapping's last flow, and with it the mapping.
       if (this.#flows.mappingAt(protocol, externalPort) !== mapping) return Drop.NatNoMapping;
       if (!this.#admits(mapping, protocol, remoteIp, nowS)) return Drop.NatFiltered;
-      if (this.#flows.full || this.#flows.guestFull(insideIp)) return this.#whyNot(insideIp);
-      flow = this.#flows.open(mapping, remoteIp, remotePort);
+      if (protocol === ip4.TCP || this.#flows.isForward(mapping)) {
+        if (this.#flows.full || this.#flows.guestFull(insideIp)) return this.#whyNot(insideIp);
+        flow = this.#flows.open(mapping, remoteIp, remotePort);
+      }
     } else if (this.#flows.externalPort(flow) !== externalPort) return Drop.NatNoPort; // its answers would come from there
-    this.#refresh(flow, protocol, mem, l4, nowS, false);
+    if (flow >= 0) this.#refresh(flow, protocol, mem, l4, nowS, false);
     rewrite(batch, row, l3, l4, protocol, insideIp, insidePort, false);
     return Drop.None;
   }

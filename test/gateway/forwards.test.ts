@@ -2,6 +2,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { A, A_MAC, B, B_MAC, GATEWAY, GATEWAY_MAC, NAT_ADDRESS as NAT } from '../../fixtures/arp.ts';
+import { policyOf } from '../../fixtures/egress.ts';
 import { down, out, to, up, WORLD } from '../../fixtures/nat.ts';
 import { arpFrame, icmpPacket, ip, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
 import { listFlows } from '../../src/gateway/flowmemory.ts';
@@ -54,6 +55,24 @@ test('forward: what the guest itself begins from that port leaves by the forward
   one.gateway.setForwards([{ ...WEB, protocol: UDP }]);
   const said = give(one, 'p0', up(A_MAC, udp(A, 80, WORLD, 53)));
   assert.equal(said, { uplink: [hex(out(udp(NAT, 8080, WORLD, 53)))] });
+});
+
+test('forward: the guest may answer whatever it may begin itself', () => {
+  const one = box({ egress: policyOf([], 'none') });
+  one.gateway.setForwards([WEB, { ...WEB, protocol: UDP }]);
+  for (const [asked, answer, left] of [
+    [udp(WORLD, 5000, NAT, 8080), udp(A, 80, WORLD, 5000), udp(NAT, 8080, WORLD, 5000)],
+    [
+      tcp(WORLD, 5000, NAT, 8080, SYN),
+      tcp(A, 80, WORLD, 5000, SYN | ACK),
+      tcp(NAT, 8080, WORLD, 5000, SYN | ACK),
+    ],
+  ] as const) {
+    assert.is(give(one, 'uplink', down(asked)).p0?.length, 1);
+    assert.equal(give(one, 'p0', up(A_MAC, answer)), { uplink: [hex(out(left))] });
+  }
+  give(one, 'p0', up(A_MAC, udp(A, 80, WORLD, 53)));
+  assert.equal(one.drops(), { EgressDenied: 1 });
 });
 
 test('forward: it outlives its conversations', () => {

@@ -123,6 +123,20 @@ test('gateway: a full table drops new flows, says so to the guest, and keeps the
   assert.equal([error?.[L4], error?.[L4 + 1]], [3, 13], 'ICMP: administratively prohibited');
 });
 
+test('gateway: strangers’ datagrams take no room in the table, and their answers do', () => {
+  const box = memorySwitch({ maxFlows: 3, natFiltering: 'endpoint' });
+  give(box, 'p0', arpFrame({ operation: 2, sender: A_MAC, senderIp: A, targetIp: GATEWAY }, GATEWAY_MAC));
+  give(box, 'p0', udpUp());
+  const stranger = ip('198.51.100.9');
+  for (let from = 1; from <= 10; from++)
+    give(box, 'uplink', down(udpPacket({ source: stranger, destination: NAT }, { from, to: 4000 }, 'x')));
+  assert.is(sent(box, 'p0').length, 10);
+  assert.is(listFlows(box.flows, 0).length, 1);
+  give(box, 'p0', up(A_MAC, udpPacket({ source: A, destination: stranger }, { from: 4000, to: 1 }, 'y')));
+  assert.is(listFlows(box.flows, 0).length, 2);
+  assert.equal(box.drops(), {});
+});
+
 test('gateway: errors are limited to a hundred a second', () => {
   const box = memorySwitch();
   const dying = up(A_MAC, udpPacket({ source: A, destination: B, ttl: 1 }, { from: 1, to: 2 }, ''));
