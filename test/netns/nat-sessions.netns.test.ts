@@ -7,6 +7,7 @@ import { NAT_ADDRESS, OUTSIDE, plugIn, portOf, type Stage, stageTests, startBare
 
 const inStage = stageTests('ns', import.meta.url);
 const SECOND = '203.0.113.3';
+const STRANGER = '203.0.113.4';
 /** RFC 5382 REQ-4: 6 s, and the time of the tester itself. */
 const SILENCE_MS = 6_500;
 
@@ -76,22 +77,25 @@ for (const order of ['red', 'blue'] as const)
     }
   });
 
+/** Connects from an address that no guest has sent to; what becomes of it. */
+const knock = (host: string, port: number): string => `
+  const c = require('node:net').connect({ port: ${port}, host: '${host}', localAddress: '${STRANGER}' });
+  c.on('error', error => { console.log(error.code); process.exit(); });
+  c.on('connect', () => { console.log('connected'); process.exit(); });
+  setTimeout(() => { console.log('silence'); process.exit(); }, ${SILENCE_MS});`;
+
 inStage('a stranger’s SYN meets silence for more than 6 s, with a mapping and without', async stage => {
   const { lab, red } = stage;
   const out = await startTwo(stage);
   await serve(lab, out, MIRROR);
   assert.is(portIn(await node(lab, red, seenTcp(5000))), 5000);
-  await lab.ip(out, 'addr', 'add', '203.0.113.4/24', 'dev', 'eth0');
-  const capture = lab.spawn(out, 'tcpdump', '-n', '-l', '-i', 'eth0', 'dst host 203.0.113.4 and not arp');
+  await lab.ip(out, 'addr', 'add', `${STRANGER}/24`, 'dev', 'eth0');
+  assert.is(await node(lab, out, knock('203.0.113.1', 5000)), 'ECONNREFUSED'); // the host's own ports are not held silent
+  const capture = lab.spawn(out, 'tcpdump', '-n', '-l', '-i', 'eth0', `dst host ${STRANGER} and not arp`);
   let heard = '';
   capture.stdout?.on('data', data => (heard += String(data)));
   await lineFrom(capture, /listening/, 10_000);
-  const knock = (port: number): string => `
-    const c = require('node:net').connect({ port: ${port}, host: '${NAT_ADDRESS}', localAddress: '203.0.113.4' });
-    c.on('error', error => { console.log(error.code); process.exit(); });
-    c.on('connect', () => { console.log('connected'); process.exit(); });
-    setTimeout(() => { console.log('silence'); process.exit(); }, ${SILENCE_MS});`;
-  const knocked = await Promise.all([5000, 5001].map(port => node(lab, out, knock(port))));
+  const knocked = await Promise.all([5000, 5001].map(port => node(lab, out, knock(NAT_ADDRESS, port))));
   assert.equal(knocked, ['silence', 'silence']);
   assert.is(heard, '');
   const { drops } = await portOf(lab, 'vsw0');
