@@ -7,14 +7,15 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { A, A_MAC, B, B_MAC, GATEWAY, NAT_ADDRESS as NAT } from '../../fixtures/arp.ts';
 import { dnsAnswer, NEAR, policyOf, RESOLVER, rulesOf } from '../../fixtures/egress.ts';
-import { down, out, to, up, WORLD } from '../../fixtures/nat.ts';
 import { arpFrame, ip, mac, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
+import { down, out, to, up, WORLD } from '../../fixtures/routed.ts';
 import { Batch, BY_ADDRESS } from '../../src/dataplane/batch.ts';
 import { Egress } from '../../src/gateway/egress.ts';
 import { MAX_NAMES, NameTable } from '../../src/gateway/nametable.ts';
 import type { EgressPolicy } from '../../src/gateway/policy.ts';
 import type { Ip4, Mac } from '../../src/wire/address.ts';
 import * as ip4 from '../../src/wire/ipv4.ts';
+import { SYN } from '../../src/wire/tcp.ts';
 import { VNET_NEEDS_CSUM } from '../../src/wire/vnet.ts';
 import { type Random, random } from '../random.ts';
 import { hex, memorySwitch, type Switch } from './harness.ts';
@@ -307,23 +308,26 @@ const udp = (
   content: string | Uint8Array = 'hello',
 ): Uint8Array => udpPacket({ source, destination }, { from, to: port }, content);
 
+const tcp = (source: Ip4, from: number, destination: Ip4, to: number): Uint8Array =>
+  tcpPacket({ source, destination }, { from, to }, SYN);
+
 test('gateway: an open flow is not asked about, an answer to one from outside neither', () => {
   for (const express of [true, false]) {
-    const one = box(['deny udp/9 any'], 'all', express);
+    const one = box(['deny tcp/9 any'], 'all', express);
     one.plane.step(1);
-    assert.equal(pass(one, 'p0', up(A_MAC, udp(A, 4000, WORLD, 53))), {
-      uplink: [hex(out(udp(NAT, 4000, WORLD, 53)))],
+    assert.equal(pass(one, 'p0', up(A_MAC, tcp(A, 4000, WORLD, 53))), {
+      uplink: [hex(out(tcp(NAT, 4000, WORLD, 53)))],
     });
-    for (let i = 0; i < 3; i++) pass(one, 'p0', up(A_MAC, udp(A, 4000, WORLD, 53)));
+    for (let i = 0; i < 3; i++) pass(one, 'p0', up(A_MAC, tcp(A, 4000, WORLD, 53)));
     assert.equal([...new Float64Array(one.policy.hits)], [0, 1, 0], 'asked once');
-    // By the usual filter the same address may send from another port: what the guest answers is no new flow.
-    assert.equal(pass(one, 'uplink', down(udp(WORLD, 9, NAT, 4000))), {
-      p0: [hex(to(A_MAC, udp(WORLD, 9, A, 4000)))],
+    // By the usual filter the same address may send from another port: what the guest answers is no new flow. (A stranger's datagram opens none.)
+    assert.equal(pass(one, 'uplink', down(tcp(WORLD, 9, NAT, 4000))), {
+      p0: [hex(to(A_MAC, tcp(WORLD, 9, A, 4000)))],
     });
-    assert.equal(pass(one, 'p0', up(A_MAC, udp(A, 4000, WORLD, 9))), {
-      uplink: [hex(out(udp(NAT, 4000, WORLD, 9)))],
+    assert.equal(pass(one, 'p0', up(A_MAC, tcp(A, 4000, WORLD, 9))), {
+      uplink: [hex(out(tcp(NAT, 4000, WORLD, 9)))],
     });
-    pass(one, 'p0', up(A_MAC, udp(A, 4001, WORLD, 9)));
+    pass(one, 'p0', up(A_MAC, tcp(A, 4001, WORLD, 9)));
     assert.equal(one.drops(), { EgressDenied: 1 });
     assert.equal([...new Float64Array(one.policy.hits)], [1, 1, 0]);
   }

@@ -4,8 +4,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { A, A_MAC, B, B_MAC, NAT_ADDRESS as NAT } from '../../fixtures/arp.ts';
 import { cases, fragmentsOf } from '../../fixtures/fragments.ts';
-import { out, up, WORLD } from '../../fixtures/nat.ts';
 import { udpPacket } from '../../fixtures/packets.ts';
+import { out, up, WORLD } from '../../fixtures/routed.ts';
 import { expected, hex, memorySwitch, play } from './harness.ts';
 
 for (const one of cases()) test(`fragments: ${one.name}`, () => assert.equal(play(one), expected(one)));

@@ -1,4 +1,4 @@
-/** The router and the NAT: every golden case of fixtures/nat.ts, played through the whole pipeline. */
+/** The NAT: every golden case of fixtures/nat.ts, played through the whole pipeline. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { cases } from '../../fixtures/nat.ts';

@@ -8,7 +8,6 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { A, A_MAC, GATEWAY, GATEWAY_MAC, NAT_ADDRESS as NAT, UPLINK_MAC } from '../../fixtures/arp.ts';
-import { down, up } from '../../fixtures/nat.ts';
 import {
   arpFrame,
   echoPacket,
@@ -21,6 +20,7 @@ import {
   tcpPacket,
   udpPacket,
 } from '../../fixtures/packets.ts';
+import { down, up } from '../../fixtures/routed.ts';
 import { loadNative } from '../../src/port/native.ts';
 import { formatIp4, formatMac, type Ip4, type Mac } from '../../src/wire/address.ts';
 import * as sums from '../../src/wire/checksum.ts';
