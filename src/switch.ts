@@ -15,7 +15,7 @@ import { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
 import { make, readPresent } from './host/apply.ts';
 import type { Change } from './host/changes.ts';
-import { Journal } from './host/journal.ts';
+import { Journal, journalPath } from './host/journal.ts';
 import { checkRoutes, setUpUplink } from './host/links.ts';
 import { Locks } from './host/locks.ts';
 import { nftPresent } from './host/nft.ts';
@@ -32,10 +32,6 @@ import { hostResolvers } from './service/dhcp/resolvers.ts';
 import { DhcpService } from './service/dhcp/service.ts';
 import { SqliteStore } from './service/dhcp/sqlite.ts';
 import { viewsOf } from './status.ts';
-
-/** Where the journal of a switch is. */
-export const journalPath = (config: Pick<Config, 'name' | 'stateDir'>): string =>
-  join(config.stateDir, `${config.name}.journal`);
 
 /** Where its control socket is. */
 export const socketPath = (config: Pick<Config, 'name' | 'runDir'>): string =>

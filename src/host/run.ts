@@ -11,6 +11,9 @@ const SBIN = ['/usr/sbin', '/sbin', '/usr/local/sbin'];
 /** Debian's packages for the tools that we call. */
 const PACKAGES: Readonly<Record<string, string>> = { nft: 'nftables', ip: 'iproute2', tc: 'iproute2' };
 
+/** Debian's package that has a tool. */
+export const packageOf = (tool: string): string => PACKAGES[tool] ?? tool;
+
 export interface RunOptions {
   readonly input?: string;
   readonly timeoutMs?: number;
