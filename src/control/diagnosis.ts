@@ -24,25 +24,25 @@ export interface Diagnosis {
   readonly findings: readonly FindingView[];
 }
 
-const indented = (lines: readonly string[], by: string): string[] =>
-  lines.flatMap(text => text.split('\n')).map(line => `${by}${line}`);
+/** Behind four blanks, so that what is to be typed stands apart; under a heading, where there is something. */
+const under = (heading: string, lines: readonly string[]): string[] =>
+  lines.length === 0
+    ? []
+    : [`  ${heading}:`, ...lines.flatMap(text => text.split('\n')).map(line => `    ${line}`)];
 
 export function diagnosisText({ mended, findings }: Diagnosis): string {
   const lines = [...mended.flatMap(mendedLines), ...findings.flatMap(findingLines)];
-  const fixable = findings.some(finding => finding.ours);
-  if (fixable && mended.length === 0)
-    lines.push('', "those marked 'ours' are applied by: vswitchctl doctor --fix");
   if (findings.length === 0) lines.push('nothing wrong found');
   return lines.join('\n');
 }
 
-const mendedLines = ({ id, done, fault }: MendedView): string[] => [
-  fault === undefined ? `mended   ${id}` : `not mended ${id}: ${fault}`,
-  ...indented(done, '           '),
-];
+const mendedLines = ({ id, done, fault }: MendedView): string[] =>
+  fault === undefined
+    ? [`mended: ${id}`, ...under('by', done)]
+    : [`not mended: ${id}, ${fault}`, ...under('which was tried by', done)];
 
 const findingLines = ({ severity, what, fix, lasting = [], ours }: FindingView): string[] => [
-  `${severity.padEnd(7)}  ${what}`,
-  ...indented(fix, ours ? '    ours   ' : '    yours  '),
-  ...indented(lasting, '    to last '),
+  `${severity}: ${what}`,
+  ...under(ours ? '--fix does it' : 'to be done', fix),
+  ...under('for good', lasting),
 ];

@@ -2,6 +2,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readReplayConfig } from '../../src/config.ts';
+import { diagnosisText } from '../../src/control/diagnosis.ts';
 import { examine } from '../../src/host/doctor/doctor.ts';
 import type { Facts } from '../../src/host/doctor/facts.ts';
 import { type Finding, isOurs } from '../../src/host/doctor/finding.ts';
@@ -235,6 +236,29 @@ test('taps: managed by somebody, or in a bridge', () => {
     }),
     [],
   );
+});
+
+test('what people read: a sentence, then commands under whose they are', () => {
+  const finding = { id: 'x', severity: 'error', what: 'it is broken', fix: ['a b', 'c'], ours: true };
+  const findings = [
+    finding,
+    { ...finding, ours: false, fix: ['d'], lasting: ['e\nf'] },
+    { ...finding, fix: [] },
+  ];
+  const mended = [
+    { id: 'y', done: ['g'] },
+    { id: 'z', done: ['h'], fault: 'refused' },
+  ];
+  assert.is(
+    diagnosisText({ mended, findings }),
+    [
+      ...['mended: y', '  by:', '    g', 'not mended: z, refused', '  which was tried by:', '    h'],
+      ...['error: it is broken', '  --fix does it:', '    a b', '    c'],
+      ...['error: it is broken', '  to be done:', '    d', '  for good:', '    e', '    f'],
+      'error: it is broken',
+    ].join('\n'),
+  );
+  assert.is(diagnosisText({ mended: [], findings: [] }), 'nothing wrong found');
 });
 
 test.run();

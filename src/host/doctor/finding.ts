@@ -1,5 +1,5 @@
 /** What the doctor says: one sentence on what is wrong and where, and the commands that mend it. */
-import { type Change, describe } from '../changes.ts';
+import { type Change, describe, tableText } from '../changes.ts';
 
 /** `error`: guests' network is broken, or a start will fail. `warning`: something may break it. `note`: good to know. */
 export type Severity = 'error' | 'warning' | 'note';
@@ -32,7 +32,11 @@ export function ours(text: string): Step {
 
 /** A change of the kind that the switch makes itself, and undoes. */
 export const again = (change: Change): Step => ({
-  text: describe(change).replace(/ +# was .*$/, ''),
+  // A table in quotes: other than behind <<END its lines may be indented when they are pasted.
+  text:
+    change.kind === 'table'
+      ? `nft '${tableText(change).trimEnd()}'`
+      : describe(change).replace(/ +# was .*$/, ''),
   change,
 });
 

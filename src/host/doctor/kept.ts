@@ -13,7 +13,7 @@ export function takenAway(facts: Facts): Finding[] {
     {
       id: 'taken-away',
       severity: 'error',
-      what: `${gone.map(nameOf).join(' and ')} of ${facts.subject.name} ${gone.length === 1 ? 'has' : 'have'} been taken away since it started: guests do not get out, or reach the host past the switch`,
+      what: `${gone.map(nameOf).join(', ')} of ${facts.subject.name} ${gone.length === 1 ? 'has' : 'have'} been taken away since it started: guests do not get out, or reach the host past the switch`,
       fix: gone.map(again),
     },
   ];
