@@ -147,7 +147,7 @@ export function readConfig(options: Given, file?: string): Config {
   return complete(given, subnet, taps);
 }
 
-/** The same for a replay, whose ports are files: the network is the usual one unless given. */
+/** The same where nothing need be given, as the network is the usual one: for a replay, whose ports are files, and the doctor. */
 export function readReplayConfig(options: Given, file?: string): Config {
   const given = new GivenSettings({ ...options }, file);
   const subnet = given.value('subnet') ?? Settings.shape.subnet.parse('192.168.100.0/24')!;

@@ -1,6 +1,7 @@
 /** vswitchctl: what a running switch is doing, as tables for people or JSON for programs. */
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { ask, tell } from './control/client.ts';
+import { diagnosisText } from './control/diagnosis.ts';
 import {
   egressText,
   flowsText,
@@ -19,7 +20,7 @@ import type {
   PortView,
   StatusView,
 } from './control/views.ts';
-import { OperatorError, reportAndExit } from './errors.ts';
+import { EXIT, OperatorError, reportAndExit } from './errors.ts';
 import { VERSION } from './version.ts';
 
 interface Where {
@@ -38,7 +39,7 @@ const program = new Command('vswitchctl')
   .configureOutput({ outputError: () => undefined })
   .addHelpText(
     'after',
-    '\nExit codes: 0 done, 1 fault, 2 bad usage, 3 the switch does not answer. See docs/operation.md.',
+    '\nExit codes: 0 done, 1 fault or what doctor found, 2 bad usage, 3 the switch does not answer. See docs/operation.md.',
   );
 
 const where = (): Where => program.opts<Where>();
@@ -116,6 +117,36 @@ program
 
 /** Nothing is denied, so there is nothing to show. */
 const isOpen = ({ rules, otherwise }: EgressView): boolean => rules.length === 0 && otherwise === 'all';
+
+const doctor = program
+  .command('doctor')
+  .description("what on this host would break the guests' network, and what mends it")
+  .option('--fix', 'do what is ours to do, and look again')
+  .addHelpText('after', '\nExit codes: 0 nothing is broken, 1 an error was found, 2 bad usage.');
+
+/** What a switch that does not run is told by: as for vswitchd. */
+const WANTED = ['--subnet <CIDR>', '--taps <LIST>', '--uplink <KIND>', '--firewall <KIND>', '--dns <LIST>']
+  .concat('--state-dir <DIR>', '--config <FILE>')
+  .map(flags => new Option(flags, 'of a switch that does not run, as for vswitchd'));
+for (const option of WANTED) doctor.addOption(option);
+
+doctor.action(async () => {
+  const { diagnose } = await import('./doctor.ts'); // what it reads with is nothing that the tables need
+  const said = (command: Command, option: Option): [string, unknown][] => {
+    const name = option.attributeName();
+    return command.getOptionValueSource(name) === 'cli'
+      ? [[option.name(), command.getOptionValue(name)]]
+      : [];
+  };
+  const places = program.options.filter(option => ['name', 'run-dir'].includes(option.name()));
+  const { config, ...given } = Object.fromEntries([
+    ...places.flatMap(option => said(program, option)),
+    ...WANTED.flatMap(option => said(doctor, option)),
+  ]) as Record<string, string>;
+  const found = await diagnose(given, config, doctor.opts<{ fix?: boolean }>().fix === true);
+  print(found, diagnosisText);
+  if (found.findings.some(({ severity }) => severity === 'error')) process.exitCode = EXIT.fault;
+});
 
 /** Commander's complaint as one sentence that says what is expected. */
 function usage(error: unknown): unknown {

@@ -7,14 +7,14 @@ import { reportAndExit } from './errors.ts';
 import { readPresent } from './host/apply.ts';
 import { describe } from './host/changes.ts';
 import { describeForwards } from './host/forwards.ts';
-import { Journal } from './host/journal.ts';
+import { Journal, journalPath } from './host/journal.ts';
 import { checkLan } from './host/links.ts';
 import { plan, planTaps } from './host/plan.ts';
 import { undoAll } from './host/undo.ts';
 import { openLog } from './log.ts';
 import { notify } from './notify.ts';
 import { checkPrivilege } from './privilege.ts';
-import { journalPath, Switch, socketPath } from './switch.ts';
+import { Switch, socketPath } from './switch.ts';
 import { describeUplink } from './uplink.ts';
 
 const IFF_UP = 1;

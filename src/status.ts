@@ -8,9 +8,10 @@ import type { Forwarding } from './forwarding.ts';
 import { type Flow, listFlows } from './gateway/flowmemory.ts';
 import type { EgressPolicy } from './gateway/policy.ts';
 import { stateName } from './gateway/tcpstate.ts';
-import type { PortTable } from './porttable.ts';
+import { type PortTable, uplinkName } from './porttable.ts';
 import type { DhcpService } from './service/dhcp/service.ts';
 import type { NameService } from './service/names/service.ts';
+import { uplinkText } from './settings/uplink.ts';
 import { VERSION } from './version.ts';
 import { formatIp4, formatMac } from './wire/address.ts';
 import * as ip4 from './wire/ipv4.ts';
@@ -44,6 +45,8 @@ export function viewsOf(
         pid: process.pid,
         subnet: config.subnet.text,
         gateway: config.uplink.kind === 'bridge' ? '-' : formatIp4(config.subnet.gateway),
+        uplink: uplinkText(config.uplink),
+        ...(config.uplink.kind === 'none' ? {} : { uplinkPort: uplinkName(config) }),
         uptimeS: monotonicS() - started,
         ports: ports.entries.length,
         portsUp: ports.entries.filter(port => port.up).length,

@@ -22,7 +22,7 @@ import type { Backend } from './host/backend.ts';
 import type { Change } from './host/changes.ts';
 import { ZoneKeeper } from './host/firewalld.ts';
 import { HostForwards } from './host/forwards.ts';
-import { Journal } from './host/journal.ts';
+import { Journal, journalPath } from './host/journal.ts';
 import { checkLan, checkRoutes } from './host/links.ts';
 import { Locks } from './host/locks.ts';
 import { orphansEnded, signTools } from './host/orphans.ts';
@@ -42,10 +42,6 @@ import { NameService } from './service/names/service.ts';
 import { monotonicMs, viewsOf } from './status.ts';
 import { uplinkOf } from './uplink.ts';
 import { UNSPECIFIED } from './wire/address.ts';
-
-/** Where the journal of a switch is. */
-export const journalPath = (config: Pick<Config, 'name' | 'stateDir'>): string =>
-  join(config.stateDir, `${config.name}.journal`);
 
 /** Where its control socket is. */
 export const socketPath = (config: Pick<Config, 'name' | 'runDir'>): string =>

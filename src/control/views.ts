@@ -82,6 +82,9 @@ export interface StatusView {
   readonly pid: number;
   readonly subnet: string;
   readonly gateway: string;
+  /** As for `--uplink`, and its port's name; none has no port. */
+  readonly uplink: string;
+  readonly uplinkPort?: string;
   readonly uptimeS: number;
   readonly ports: number;
   readonly portsUp: number;

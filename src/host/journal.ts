@@ -13,9 +13,14 @@ import {
   rmSync,
   writeSync,
 } from 'node:fs';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
+import type { Config } from '../config.ts';
 import { OperatorError } from '../errors.ts';
 import type { Change } from './changes.ts';
+
+/** Where the journal of a switch is. */
+export const journalPath = (config: Pick<Config, 'name' | 'stateDir'>): string =>
+  join(config.stateDir, `${config.name}.journal`);
 
 /** Is it the same change, whoever recorded it? */
 export const same = (left: Change, right: Change): boolean => JSON.stringify(left) === JSON.stringify(right);

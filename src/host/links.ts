@@ -4,10 +4,13 @@ import { OperatorError } from '../errors.ts';
 import { formatIp4, parseIp4, UNSPECIFIED } from '../wire/address.ts';
 import { run } from './run.ts';
 
-interface ShownRoute {
+/** A route as `ip -j` shows it. Without `table` it is in the main one. */
+export interface ShownRoute {
   readonly dst: string;
   readonly dev?: string;
   readonly type?: string;
+  readonly table?: string;
+  readonly metric?: number;
 }
 
 /** Shorter prefixes are default routes in parts, as VPNs set them, and no network that a subnet could be taken from. */
@@ -18,16 +21,33 @@ const NOWHERE = ['blackhole', 'unreachable', 'prohibit', 'throw', 'broadcast'];
 /** Refuses a subnet of ours that overlaps a route of this host, in any table: packets for one of the two would go astray. */
 export async function checkRoutes(config: Config): Promise<void> {
   if (config.uplink.kind === 'bridge') return; // the LAN's
-  const shown = await run('ip', ['-j', '-4', 'route', 'show', 'table', 'all']);
-  for (const route of JSON.parse(shown || '[]') as ShownRoute[]) {
-    if (route.dst === 'default' || route.dev === config.name || NOWHERE.includes(route.type ?? '')) continue;
-    if (prefixOf(route.dst) < SHORTEST_NETWORK || !overlaps(config.subnet, route.dst)) continue;
-    throw new OperatorError(
-      `--subnet ${config.subnet.text} overlaps this host's route ${route.dst}${route.dev === undefined ? '' : ` on ${route.dev}`}; choose a subnet that the host has no route for`,
-      { code: 'SubnetTaken' },
-    );
-  }
+  const [route] = overlapping(await readRoutes(), config);
+  if (route === undefined) return;
+  throw new OperatorError(
+    `--subnet ${config.subnet.text} overlaps this host's route ${route.dst}${route.dev === undefined ? '' : ` on ${route.dev}`}; choose a subnet that the host has no route for`,
+    { code: 'SubnetTaken' },
+  );
 }
+
+/** The IPv4 routes of all tables. */
+export async function readRoutes(): Promise<readonly ShownRoute[]> {
+  const shown = await run('ip', ['-j', '-4', 'route', 'show', 'table', 'all']);
+  return JSON.parse(shown || '[]') as ShownRoute[];
+}
+
+/** Others' routes to networks that have addresses of the switch's subnet. */
+export const overlapping = (
+  routes: readonly ShownRoute[],
+  { name, subnet }: Pick<Config, 'name' | 'subnet'>,
+): readonly ShownRoute[] =>
+  routes.filter(
+    ({ dst, dev, type = '' }) =>
+      dst !== 'default' &&
+      dev !== name &&
+      !NOWHERE.includes(type) &&
+      prefixOf(dst) >= SHORTEST_NETWORK &&
+      overlaps(subnet, dst),
+  );
 
 /** Refuses an interface for the way out that is not there. */
 export async function checkLan({ lan }: Pick<Config, 'lan'>): Promise<void> {
@@ -44,7 +64,7 @@ export async function checkLan({ lan }: Pick<Config, 'lan'>): Promise<void> {
 const prefixOf = (destination: string): number => Number(destination.split('/')[1] ?? 32);
 
 /** Do the two have an address in common? `destination` as `ip route` shows it: an address, with or without a prefix length. */
-export function overlaps(subnet: Subnet, destination: string): boolean {
+export function overlaps(subnet: Pick<Subnet, 'network' | 'prefix'>, destination: string): boolean {
   const ip = parseIp4(destination.split('/')[0] ?? '');
   if (ip === undefined) return false;
   const prefix = Math.min(prefixOf(destination), subnet.prefix);

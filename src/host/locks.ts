@@ -125,6 +125,12 @@ export async function holderOf(name: string): Promise<string | undefined> {
   return holder === SILENT ? name : holder;
 }
 
+/** What running switches of this namespace hold of a kind, and who they are. */
+export async function holdersOf(kind: 'subnet' | 'tap'): Promise<Readonly<Record<string, string>>> {
+  const held = claimed(kind).map(async value => [value, (await whoHolds(pathOf(kind, value))) ?? SILENT]);
+  return Object.fromEntries(await Promise.all(held)) as Record<string, string>;
+}
+
 const SILENT = 'it does not say which';
 
 /** Who holds a path: what it says of itself, SILENT when it says nothing in time, undefined when nobody holds it. */

@@ -8,13 +8,14 @@ import {
   type TableChange,
   tableText,
 } from './changes.ts';
-import type { BaseChain } from './plan.ts';
+import { tableName } from './nattable.ts';
+import { type BaseChain, markOf } from './plan.ts';
 import { findTool, run } from './run.ts';
 
 /** What nft makes. */
 type NftChange = TableChange | RuleChange | ChainChange;
 
-interface NftRule {
+export interface NftRule {
   readonly family: string;
   readonly table: string;
   readonly chain: string;
@@ -34,13 +35,14 @@ interface NftExpression {
   readonly counter?: unknown;
 }
 
-interface NftItem {
+export interface NftItem {
   readonly chain?: {
     readonly family: string;
     readonly table: string;
     readonly name: string;
     readonly hook?: string;
     readonly type?: string;
+    readonly policy?: string;
   };
   readonly rule?: NftRule;
   readonly table?: { readonly family: string; readonly name: string };
@@ -53,7 +55,7 @@ export const nftPresent = (): boolean => findTool('nft') !== undefined;
 
 const isNft = (change: Change): change is NftChange => ['table', 'rule', 'chain'].includes(change.kind);
 
-async function ruleset(): Promise<readonly NftItem[]> {
+export async function ruleset(): Promise<readonly NftItem[]> {
   const said = await run('nft', ['-j', 'list', 'ruleset']);
   return (JSON.parse(said) as { nftables: NftItem[] }).nftables;
 }
@@ -63,7 +65,8 @@ export async function foreignChains(): Promise<readonly BaseChain[]> {
   return nftPresent() ? (await ruleset()).flatMap(foreignChain) : [];
 }
 
-function foreignChain(item: NftItem): BaseChain[] {
+/** A chain of somebody else's at a hook that our packets pass, or nothing. */
+export function foreignChain(item: NftItem): BaseChain[] {
   const { chain } = item;
   if (chain?.type !== 'filter' || chain.table.startsWith('vswitchd_')) return [];
   if (chain.family !== 'ip' && chain.family !== 'inet') return [];
@@ -108,11 +111,16 @@ export async function removeFromNft(changes: readonly Change[]): Promise<void> {
 }
 
 function isIt(change: NftChange, { table, chain, rule }: NftItem): boolean {
-  if (change.kind === 'table') return table?.family === change.family && table.name === change.name;
+  if (change.kind === 'table')
+    return (table?.family === change.family && table.name === change.name) || goesWith(change, rule);
   if (change.kind === 'chain')
     return chain?.family === 'netdev' && chain.table === change.table && chain.name === change.name;
   return rule !== undefined && isRule(change, rule);
 }
+
+/** Rules that were put first again while the switch ran are in no journal; they go with its table. */
+const goesWith = ({ name }: TableChange, rule: NftRule | undefined): boolean =>
+  rule?.comment?.startsWith(markOf('')) === true && tableName(rule.comment.slice(markOf('').length)) === name;
 
 /** By its comment; or, when iptables-restore has loaded it again and nft can't read the comment, by all the rest. */
 function isRule(change: RuleChange, rule: NftRule): boolean {

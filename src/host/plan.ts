@@ -59,7 +59,8 @@ export interface Present {
 /** Without it the host passes nothing on. Several switches may need it. */
 export const FORWARDING = 'net/ipv4/ip_forward';
 
-const mark = (name: string): string => `vswitchd:${name}`;
+/** The comment on rules of ours in others' chains. */
+export const markOf = (name: string): string => `vswitchd:${name}`;
 
 /** The changes for a switch as a whole, in the order in which they are made. Taps come with their ports. */
 export function plan(config: Config, present: Present): Change[] {
@@ -151,14 +152,15 @@ export function planTaps(
 /** What a tap that a switch made is found by, wherever it has gone. */
 export const aliasOf = (switchName: string, tap: string): string => `vswitchd:${switchName}:${tap}`;
 
-function rulesFor(name: string, { family, table, chain, hook }: BaseChain): RuleChange[] {
+/** The accepting rules that a switch needs in somebody else's chain. */
+export function rulesFor(name: string, { family, table, chain, hook }: BaseChain): RuleChange[] {
   const rule = (match: RuleChange['match']): RuleChange => ({
     kind: 'rule',
     family,
     table,
     chain,
     match,
-    comment: mark(name),
+    comment: markOf(name),
   });
   if (hook === 'input') return ['tcp', 'udp', 'icmp'].map(l4proto => rule({ iifname: name, l4proto }));
   // What is forwarded to guests needs no look at its state here: our own table drops what nobody asked for.

@@ -19,6 +19,9 @@ const PACKAGES: Readonly<Record<string, string>> = {
   passt: 'passt',
 };
 
+/** Debian's package that has a tool. */
+export const packageOf = (tool: string): string => PACKAGES[tool] ?? tool;
+
 export interface RunOptions {
   readonly input?: string;
   readonly timeoutMs?: number;

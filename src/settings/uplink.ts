@@ -13,3 +13,6 @@ export function parseUplink(value: string): UplinkConfig | Refusal {
   const name = parseName(value.slice(BRIDGE.length));
   return name instanceof Refusal ? name : { kind: 'bridge', interface: name };
 }
+
+export const uplinkText = (uplink: UplinkConfig): string =>
+  uplink.kind === 'bridge' ? `${BRIDGE}${uplink.interface}` : uplink.kind;

@@ -17,7 +17,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { StatusView } from '../../src/control/views.ts';
 import { findTool } from '../../src/host/run.ts';
-import { ended, lineFrom } from '../../src/lab.ts';
+import { ended, lineFrom, until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
 import { type Stage, snapshot, stageTests, TAPS } from './stage.ts';
 
@@ -61,7 +61,6 @@ const WALKS: readonly Walk[] = [
 
 /** Runs the switch till it is killed on its way, or comes to its end by SIGTERM. */
 async function runThrough({ lab }: Stage, child: ChildProcess): Promise<'killed' | 'unharmed'> {
-  const over = new Promise<void>(resolve => child.once('exit', () => resolve()));
   const ready = await lineFrom(child, /ready/, STOP_MS).then(
     () => true,
     () => false,
@@ -70,7 +69,8 @@ async function runThrough({ lab }: Stage, child: ChildProcess): Promise<'killed'
     const { pid } = await lab.ask<StatusView>('status');
     process.kill(pid, 'SIGTERM');
   }
-  await over;
+  const over = async (): Promise<boolean> => child.exitCode !== null || child.signalCode !== null;
+  await until('the switch ends', STOP_MS, over);
   if (child.signalCode === 'SIGKILL') return 'killed';
   assert.is(child.exitCode, 0);
   return 'unharmed';
@@ -186,10 +186,10 @@ inStage('a tool that runs on when its switch is killed is waited for, and undone
   for (const after of ['--undo', 'a start']) {
     tools.begin();
     // The third is the one that makes the tables: after the look at the rules and the routes.
-    const child = lab.spawn(host, 'env', 'KILL=before 3', 'DELAY_S=2', tools.path, ...commandLine(stage));
+    const child = lab.spawn(host, 'env', 'KILL=before 3', 'DELAY_S=1.5', tools.path, ...commandLine(stage));
     assert.is(await runThrough(stage, child), 'killed');
     await recover(stage, before, after);
-    await sleep(2_500); // longer than the tool slept, had nobody waited for it
+    await sleep(1_500); // longer than the tool slept, had nobody waited for it
     assert.is(await snapshot(stage), before, after);
   }
 });

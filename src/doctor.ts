@@ -1,0 +1,61 @@
+/** `vswitchctl doctor`: which switch is asked about, what is wrong with its host, and what is done about it. */
+import { type Config, readReplayConfig, type TapConfig, type UplinkConfig } from './config.ts';
+import { ask } from './control/client.ts';
+import type { Diagnosis } from './control/diagnosis.ts';
+import type { PortView, StatusView } from './control/views.ts';
+import { OperatorError } from './errors.ts';
+import type { Given } from './given.ts';
+import { examine, mend } from './host/doctor/doctor.ts';
+import { type Finding, isOurs } from './host/doctor/finding.ts';
+import { readFacts } from './host/doctor/read.ts';
+import { hostResolvers } from './service/dhcp/resolvers.ts';
+import { parseUplink } from './settings/uplink.ts';
+
+/** Looks at the host; with `fix` does what is ours to do and looks again. */
+export async function diagnose(given: Given, file: string | undefined, fix: boolean): Promise<Diagnosis> {
+  const config = readReplayConfig(given, file);
+  const found = await findingsOf(config);
+  const mended = fix ? await mend(found) : [];
+  const left = mended.length > 0 ? await findingsOf(config) : found;
+  return { mended, findings: left.map(viewOf) };
+}
+
+async function findingsOf(config: Config): Promise<Finding[]> {
+  const running = await runningConfig(config);
+  const resolvers = hostResolvers().length;
+  return examine(await readFacts({ subject: running ?? config, running: running !== undefined, resolvers }));
+}
+
+/** What a switch of this name says of itself; undefined when none answers. */
+async function runningConfig(config: Config): Promise<Config | undefined> {
+  const socket = `${config.runDir}/${config.name}.sock`;
+  try {
+    const status = await ask<StatusView>(socket, 'status');
+    const ports = await ask<PortView[]>(socket, 'ports');
+    const uplink = parseUplink(status.uplink) as UplinkConfig;
+    const subnet =
+      uplink.kind === 'bridge' ? config.subnet : readReplayConfig({ subnet: status.subnet }).subnet;
+    const taps = ports.filter(port => port.name !== status.uplinkPort).map(tapOf);
+    return { ...config, subnet, uplink, taps };
+  } catch (error) {
+    if (error instanceof OperatorError && error.code === 'NotRunning') return undefined;
+    throw error;
+  }
+}
+
+const END_OF: Readonly<Record<string, TapConfig['end']>> = { tap: 'device', packet: 'interface' };
+
+const tapOf = ({ name, kind, netns }: PortView): TapConfig => ({
+  name,
+  end: END_OF[kind] ?? 'auto',
+  ...(netns === undefined ? {} : { netns }),
+});
+
+const viewOf = (finding: Finding): Diagnosis['findings'][number] => ({
+  id: finding.id,
+  severity: finding.severity,
+  what: finding.what,
+  fix: finding.fix.map(step => step.text),
+  ...(finding.lasting === undefined ? {} : { lasting: finding.lasting }),
+  ours: isOurs(finding),
+});
