@@ -23,6 +23,18 @@ export function makeToolsPrivate(): void {
   process.env.DBUS_SYSTEM_BUS_ADDRESS = `unix:path=${BUS}`;
 }
 
+/** Calls `act` while tools can't be run, as where they are not installed. */
+export async function withoutTools(tools: readonly string[], act: () => Promise<void>): Promise<void> {
+  sh('touch /mnt/nothing; chmod 644 /mnt/nothing');
+  const paths = tools.map(tool => sh(`command -v ${tool}`).trim());
+  for (const path of paths) sh(`mount --bind /mnt/nothing $(readlink -f ${path})`);
+  try {
+    await act();
+  } finally {
+    for (const path of paths) sh(`umount $(readlink -f ${path})`);
+  }
+}
+
 /** Lets `iptables` stand for a variant: `nft` or `legacy`. */
 export function useVariant(variant: string): void {
   for (const suffix of ['', '-save', '-restore'])
@@ -71,9 +83,10 @@ export async function startFirewalld(stage: Stage): Promise<void> {
   );
 }
 
-/** What every tool here says of the host, without counters and remarks. */
-export async function rulesText({ lab, host }: Stage): Promise<string> {
-  const commands = ['nft list ruleset', 'iptables-nft-save', 'iptables-legacy-save', UFW_FILES];
+/** What every tool here says of the host, but for one, without counters and remarks. */
+export async function rulesText({ lab, host }: Stage, but?: 'nft'): Promise<string> {
+  const commands = ['iptables-nft-save', 'iptables-legacy-save', UFW_FILES];
+  if (but === undefined) commands.unshift('nft list ruleset');
   const parts = await Promise.all(commands.map(command => lab.inside(host, 'sh', '-c', command)));
   return parts
     .join('\n--\n')
