@@ -40,6 +40,8 @@ const TOOLS = {
     traceroute: 'traceroute',
     ethtool: 'ethtool',
     ps: 'procps',
+    passt: 'passt',
+    dnsmasq: 'dnsmasq-base',
   },
   peers: {
     vde_switch: 'vde2',
