@@ -71,13 +71,14 @@ test('the plan: what there is to change, and nothing that is so already', () => 
   assert.equal(setting({ sysctl: () => undefined }, 'net/ipv6/conf/x/disable_ipv6', '1'), []);
 });
 
-test('an isolated network or no firewall: no rules', () => {
+test('an isolated network, passt, a LAN, or no firewall: no rules', () => {
   const none = { chains: [], sysctl: () => '0' };
-  const isolated = plan(readReplayConfig({ uplink: 'none' }), none);
-  assert.equal(
-    isolated.map(change => change.kind),
-    ['table'],
-  );
+  for (const uplink of ['none', 'passt', 'bridge:eth0'])
+    assert.equal(
+      plan(readReplayConfig({ uplink }), none).map(change => change.kind),
+      ['table'],
+      uplink,
+    );
   const bare = plan(readReplayConfig({ firewall: 'none' }), none);
   assert.equal(
     bare.map(change => change.kind),

@@ -21,6 +21,7 @@ async function addLan({ lab, host }: Stage): Promise<string> {
     '--keep-in-foreground',
     '--conf-file=/dev/null',
     '--port=0',
+    '--no-ping',
     '--user=root',
     '--log-facility=-',
   ];
