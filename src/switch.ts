@@ -123,7 +123,7 @@ export class Switch {
         code: 'MissingTool',
       });
     const usable = firewall !== 'none' && nftPresent();
-    if (firewall === 'auto' && !usable)
+    if (firewall === 'auto' && !usable && this.#config.uplink.kind === 'tun')
       this.#log.warn(
         'nft is not installed, so guests can reach the host but not the outside; apt-get install nftables',
       );
