@@ -245,6 +245,22 @@ const BAD: [Given, string][] = [
   [{ domain: 'a..b' }, '--domain a..b: expected a DNS name'],
   [{ domain: '-a' }, '--domain -a: expected a DNS name'],
   [{ uplink: 'bridge' }, '--uplink bridge: expected tun, passt, none, or bridge: with'],
+  [{ uplink: 'bridge:' }, '--uplink bridge:: expected tun, passt, none, or bridge: with'],
+  [{ uplink: 'bridge:a b' }, '--uplink "bridge:a b": names "a b"; expected letters'],
+  [{ uplink: 'bridge:a234567890123456' }, '--uplink bridge:a234567890123456: names a234567890123456 with 16'],
+  [{ uplink: 'bridge:tap1' }, '--uplink bridge:tap1: is also the name of a tap; expected an interface'],
+  [
+    { uplink: 'bridge:eth0', 'dhcp-range': '192.168.100.10-192.168.100.20' },
+    "--dhcp-range 192.168.100.10-192.168.100.20: is given beside uplink bridge, where the LAN's own",
+  ],
+  [
+    { uplink: 'bridge:eth0', forward: '80:192.168.100.10:80' },
+    '--forward 80:192.168.100.10:80: is given beside uplink bridge; expected one of the two',
+  ],
+  [
+    { uplink: 'passt', forward: '80:192.168.100.10:80' },
+    '--forward 80:192.168.100.10:80: is given beside uplink passt; expected one of the two',
+  ],
   [{ 'nat-filtering': 'all' }, '--nat-filtering all: expected endpoint, address or address-port'],
   [{ firewall: 'pf' }, '--firewall pf: expected nft, iptables, ufw, firewalld, none or auto'],
   [{ lan: 'a b' }, '--lan "a b": names "a b"; expected letters'],
@@ -301,6 +317,17 @@ test('a fault in a file names the file and the key', () => {
     refusal(BASE, '/nonexistent.toml'),
     /^--config \/nonexistent.toml: cannot be read \(ENOENT\); expected/,
   );
+});
+
+test('a part of a LAN needs no subnet, serves no addresses and owns none', () => {
+  const config = readConfig({ taps: 'tap0', uplink: 'bridge:eth0' });
+  assert.equal(config.uplink, { kind: 'bridge', interface: 'eth0' });
+  assert.equal([config.subnet.text, config.dhcp, config.natAddress], ['-', undefined, 0]);
+  assert.ok(Object.isFrozen(config.uplink));
+  assert.is(readConfig({ ...BASE, uplink: 'bridge:eth0' }).subnet.text, '192.168.100.0/24');
+  const path = file('lan.toml', 'taps = "tap0"\nuplink = "bridge:eth0.7"\nno-dhcp = true\n');
+  assert.equal(readConfig({}, path).uplink, { kind: 'bridge', interface: 'eth0.7' });
+  assert.match(refusal({ taps: 'tap0', uplink: 'passt' }), /^--subnet is missing; expected/);
 });
 
 test('no DHCP, an isolated network, and a place without a network', () => {

@@ -44,6 +44,8 @@ const TOOLS = {
     ethtool: 'ethtool',
     ps: 'procps',
     strace: 'strace',
+    passt: 'passt',
+    dnsmasq: 'dnsmasq-base',
   },
   peers: {
     vde_switch: 'vde2',

@@ -114,11 +114,15 @@ export class Passt {
         resolve(answer);
       };
       const timer = setTimeout(() => done(false), ANSWER_MS);
+      // One frame and no more, which may come in parts: the next bytes are the data plane's.
+      const answer = new Uint8Array(ARP_BYTES);
+      let filled = 0;
       const watch = this.#native.watch(fd, () => {
-        // One frame and no more: the next bytes are the data plane's.
-        const answer = new Uint8Array(ARP_BYTES);
-        const got = this.#native.receiveBytes(fd, answer, 0, ARP_BYTES);
-        if (got !== 0 && !isArp(answer, got)) done(false);
+        const got = this.#native.receiveBytes(fd, answer, filled, ARP_BYTES);
+        filled += got;
+        if (got >= 0 && filled < ARP_BYTES) return;
+        filled = 0;
+        if (got < 0 || !isArp(answer)) done(false);
         else if (isReply(answer)) done(true);
       });
     });
@@ -189,13 +193,9 @@ function arpRequest({ address, mac, gateway }: PasstSettings): Uint8Array {
   return frame;
 }
 
-function isArp(frame: Uint8Array, bytes: number): boolean {
+function isArp(frame: Uint8Array): boolean {
   const mem = new DataView(frame.buffer);
-  return (
-    bytes === ARP_BYTES &&
-    mem.getUint32(0) === ARP_BYTES - LENGTH_BYTES &&
-    typeOf(mem, LENGTH_BYTES) === ETHERTYPE_ARP
-  );
+  return mem.getUint32(0) === ARP_BYTES - LENGTH_BYTES && typeOf(mem, LENGTH_BYTES) === ETHERTYPE_ARP;
 }
 
 const isReply = (frame: Uint8Array): boolean =>

@@ -90,12 +90,13 @@ test('the plan: what there is to change, and nothing that is so already', () => 
   assert.equal(setting({ sysctl: () => undefined }, 'net/ipv6/conf/x/disable_ipv6', '1'), []);
 });
 
-test('an isolated network or no firewall: no rules', () => {
-  const isolated = plan(readReplayConfig({ uplink: 'none' }), BARE);
-  assert.equal(
-    isolated.map(change => change.kind),
-    ['table'],
-  );
+test('an isolated network, passt, a LAN, or no firewall: no rules', () => {
+  for (const uplink of ['none', 'passt', 'bridge:eth0'])
+    assert.equal(
+      plan(readReplayConfig({ uplink }), BARE).map(change => change.kind),
+      ['table'],
+      uplink,
+    );
   const bare = plan(readReplayConfig({ firewall: 'none' }), {
     ...BARE,
     backend: { name: 'none', reason: 'asked for', nat: 'none', shields: 'tc' },
