@@ -11,6 +11,7 @@ const ACK_IN = 8;
 const FIN_OUT = 16;
 const FIN_IN = 32;
 const RESET = 64;
+const FINS = FIN_OUT | FIN_IN;
 const ESTABLISHED = SYN_OUT | SYN_IN | ACK_OUT | ACK_IN;
 
 /** RFC 5382 REQ-5: 2 h 4 min, and 4 min for connections that are being opened or closed. */
@@ -24,7 +25,7 @@ const TRANSITORY_S = 240;
 export function after(state: number, flags: number, outbound: boolean): number {
   if (flags & RST) return state | RESET;
   if (flags & SYN) {
-    const ended = (state & RESET) !== 0 || (state & (FIN_OUT | FIN_IN)) === (FIN_OUT | FIN_IN);
+    const ended = (state & RESET) !== 0 || (state & FINS) === FINS;
     state = (ended ? 0 : state) | (outbound ? SYN_OUT : SYN_IN);
   }
   state &= ~RESET;
@@ -33,16 +34,19 @@ export function after(state: number, flags: number, outbound: boolean): number {
   return state;
 }
 
-/** Seconds of silence that a connection in this state is allowed. */
+/**
+ * Seconds of silence that a connection in this state is allowed. One that is closed from one side alone may go on for as
+ * long as an open one (RFC 6146 §3.5.2.2, which RFC 7857 §2.1 takes for all NATs).
+ */
 export const timeoutS = (state: number): number =>
-  (state & ESTABLISHED) === ESTABLISHED && (state & (FIN_OUT | FIN_IN | RESET)) === 0
+  (state & ESTABLISHED) === ESTABLISHED && (state & FINS) !== FINS && (state & RESET) === 0
     ? ESTABLISHED_S
     : TRANSITORY_S;
 
 /** The state in a word, for people. */
 export function stateName(state: number): string {
   if (state & RESET) return 'reset';
-  if ((state & (FIN_OUT | FIN_IN)) === (FIN_OUT | FIN_IN)) return 'closed';
-  if (state & (FIN_OUT | FIN_IN)) return 'closing';
+  if ((state & FINS) === FINS) return 'closed';
+  if (state & FINS) return 'closing';
   return (state & ESTABLISHED) === ESTABLISHED ? 'established' : 'opening';
 }

@@ -6,7 +6,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { Diagnosis } from '../../src/control/diagnosis.ts';
 import type { StatusView } from '../../src/control/views.ts';
-import { ended } from '../../src/lab.ts';
+import { ended, until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
 import { addOutside, OUTSIDE, plugIn, type Stage, SUBNET, snapshot, stageTests, TAPS } from './stage.ts';
 
@@ -27,12 +27,15 @@ async function visit({ lab, host }: Stage, ...words: string[]): Promise<Visit> {
   const where = ['--run-dir', lab.folder, 'doctor', '--state-dir', lab.folder, '--json'];
   const child = lab.spawn(host, ...front, vswitchctl, ...where, ...options);
   let said = '';
-  for (const stream of [child.stdout, child.stderr])
-    stream?.on('data', chunk => {
-      said += chunk;
-    });
+  let complaint = '';
+  child.stdout?.on('data', chunk => {
+    said += chunk;
+  });
+  child.stderr?.on('data', chunk => {
+    complaint += chunk;
+  });
   const code = await new Promise<number | null>(resolve => child.once('close', resolve));
-  assert.match(said, /^\{/, said);
+  assert.match(said, /^\{/, complaint);
   const diagnosis = JSON.parse(said) as Diagnosis;
   return { code, diagnosis, found: diagnosis.findings.map(({ id, severity }) => `${id} ${severity}`) };
 }
@@ -199,7 +202,7 @@ inStage('strict rp_filter matters on a second way out alone', async stage => {
   };
   assert.not(await heard());
   for (const line of diagnosis.findings[0]?.fix ?? []) await lab.inside(host, ...line.split(' '));
-  assert.ok(await heard());
+  await until('the host hears it', 10_000, heard);
   assert.equal((await look(stage)).found, []);
 });
 

@@ -84,9 +84,10 @@ function drain(peer: number): Buffer {
 /** What `receive` gives till nothing more is at hand, with its virtio-net headers; GONE ends it too. */
 function takeAll(port: StreamPort, batch: Batch): string[] {
   const taken: string[] = [];
+  let got: number;
   do {
     batch.reset(0);
-    const got = port.receive(batch, 3);
+    got = port.receive(batch, 3);
     for (let row = 0; row < got; row++) {
       const at = batch.offset[row] as number;
       assert.is(at % 4, 2);
@@ -95,7 +96,7 @@ function takeAll(port: StreamPort, batch: Batch): string[] {
       taken.push(hex(batch.slab.subarray(at, at + (batch.length[row] as number))));
     }
     if (got === GONE) break;
-  } while (port.holds);
+  } while (got > 0 || port.holds); // the socket may hold what the port had no room for
   return taken;
 }
 
@@ -136,7 +137,15 @@ test('the same frames, however the stream is cut', () => {
         assert.equal(taken, frames.map(hex));
       }),
     ),
-    { numRuns: 150 },
+    {
+      numRuns: 150,
+      examples: [
+        [
+          [65_554, 65_554, 0],
+          [62_430, 68_690],
+        ],
+      ],
+    },
   );
 });
 
