@@ -37,6 +37,9 @@ const TOOLS = {
     iperf3: 'iperf3',
     trafgen: 'netsniff-ng',
     iptables: 'iptables',
+    ufw: 'ufw',
+    'firewall-cmd': 'firewalld',
+    'dbus-daemon': 'dbus-daemon',
     traceroute: 'traceroute',
     tracepath: 'iputils-tracepath',
     turnutils_natdiscovery: 'coturn',
@@ -157,6 +160,9 @@ function installTools(tools) {
   say(`apt-get failed; going on without ${still.join(', ')}`);
 }
 
+/** Packages with units of systemd's that would come up at the next start of the system and change its firewall. */
+const FIREWALLS = ['ufw', 'firewalld'];
+
 /**
  * Installs without starting any service: policy-rc.d answers 101, 'not allowed', meanwhile. Nor does one that came along
  * start with the system later: it is wanted as a program only.
@@ -174,6 +180,8 @@ function aptInstall(packages) {
     if (ours) rmSync(policy, { force: true });
     for (const name of services())
       if (!before.includes(name)) spawnSync('update-rc.d', [name, 'disable'], { stdio: ['ignore', 2, 2] });
+    const units = FIREWALLS.filter(name => packages.includes(name));
+    if (units.length > 0) spawnSync('systemctl', ['disable', ...units], { stdio: 'ignore' });
   }
 }
 
