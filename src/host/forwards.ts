@@ -3,7 +3,6 @@
  * to the NAT address, and the switch finds the guest. The list changes while the switch runs: what is called for is
  * always the whole of it.
  */
-import { writeFileSync } from 'node:fs';
 import type { Config, Forward } from '../config.ts';
 import { describe } from './changes.ts';
 import { addToIptables } from './iptables.ts';
@@ -12,6 +11,7 @@ import { same } from './journal.ts';
 import { forwardsText } from './nattable.ts';
 import { transact } from './nft.ts';
 import type { Present } from './plan.ts';
+import { readSysctl, setSysctl } from './sysctl.ts';
 import { undo } from './undo.ts';
 import { forwardRules } from './xtables.ts';
 
@@ -53,8 +53,9 @@ export class HostForwards {
     if (backend.nat === 'nft') await transact(forwardsText(this.#config.name, wanted));
     if (backend.nat === 'iptables' && iptables !== undefined) await this.#holdRules(iptables.tool, wanted);
     // The host's loopback is reached through the uplink only while there is something to reach.
-    const localnet = backend.nat !== 'none' && wanted.length > 0;
-    writeFileSync(`/proc/sys/net/ipv4/conf/${this.#config.name}/route_localnet`, localnet ? '1' : '0');
+    const key = `net/ipv4/conf/${this.#config.name}/route_localnet`;
+    const value = backend.nat !== 'none' && wanted.length > 0 ? '1' : '0';
+    if (readSysctl(key) !== value) setSysctl({ key, value });
   }
 
   async #holdRules(tool: string, wanted: readonly Forward[]): Promise<void> {

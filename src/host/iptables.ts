@@ -90,14 +90,14 @@ function tablesOf(text: string): Map<string, string[]> {
   return tables;
 }
 
-/** Puts rules first in their chains, in the order that they have: a table's all at once. */
+/** Puts each rule first in its chain, one after another: a table's all at once. */
 export async function addToIptables(changes: readonly Change[]): Promise<void> {
   const rules = changes.filter(isIptables);
   for (const tool of new Set(rules.map(rule => rule.tool))) {
     const own = rules.filter(rule => rule.tool === tool);
     const input = [...new Set(own.map(rule => rule.table))].map(table => {
       const lines = own.filter(rule => rule.table === table).map(rule => `-I ${rule.chain} ${rule.words}\n`);
-      return `*${table}\n${lines.reverse().join('')}COMMIT\n`;
+      return `*${table}\n${lines.join('')}COMMIT\n`;
     });
     await run(`${tool}-restore`, ['-w', '-n'], { input: input.join('') });
   }

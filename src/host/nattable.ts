@@ -35,7 +35,7 @@ export function natTable(config: Config): TableChange {
 }
 
 function translations(config: Config): string[] {
-  const { name, lan, subnet } = config;
+  const { name, lan } = config;
   const nat = formatIp4(config.natAddress);
   const dnat = `meta l4proto . th dport @forwards fib daddr type local dnat ip to ${nat}`;
   const rules: Readonly<Record<keyof typeof CHAINS, readonly string[]>> = {
@@ -46,7 +46,7 @@ function translations(config: Config): string[] {
     postrouting: [
       `ip saddr ${nat} oifname ${lan === undefined ? `!= "${name}"` : `"${lan}"`} masquerade`,
       // Whoever is turned back by the uplink, guest or host, must be answered by way of the host.
-      ...['127.0.0.0/8', subnet.text, nat].map(
+      ...turnedSources(config).map(
         source => `oifname "${name}" ct status dnat ip saddr ${source} masquerade`,
       ),
     ],
@@ -90,6 +90,12 @@ const chainsOf = (rules: Readonly<Record<string, readonly string[]>>): string[] 
     ...lines.map(line => `  ${line}`),
     '}',
   ]);
+
+/** Who is answered by way of the host when the uplink turns him back: the host's loopback and guests, by either address. */
+export function turnedSources({ subnet, natAddress }: Config): string[] {
+  const inside = (natAddress & subnet.mask) === subnet.network;
+  return ['127.0.0.0/8', subnet.text, ...(inside ? [] : [`${formatIp4(natAddress)}/32`])];
+}
 
 /** What makes the set hold these ports and no others. */
 export function forwardsText(name: string, forwards: readonly Forward[]): string[] {

@@ -93,8 +93,8 @@ function rulesOfIptables(config: Config, { backend, iptables, others }: Present)
   const past = others.filter(other => other.filters).flatMap(other => admitRules(config.name, other.tool));
   if (backend.nat !== 'iptables' || iptables === undefined) return past;
   const own: IptablesChange[] = [
-    ...natRules(config, iptables.tool),
     ...(backend.name === 'iptables' ? admitRules(config.name, iptables.tool) : []),
+    ...natRules(config, iptables.tool), // later, and so before those
   ];
   // The ports that are passed on change while the switch runs: what their rules stand in is there from the start.
   const some = forwardRules(config, iptables.tool, [{ protocol: 'tcp', port: 1, guest: '', guestPort: 1 }]);

@@ -14,7 +14,8 @@ export function readSysctl(key: string): string | undefined {
   }
 }
 
-export const setSysctl = (change: SysctlChange): void => writeFileSync(pathOf(change.key), change.value);
+export const setSysctl = ({ key, value }: Pick<SysctlChange, 'key' | 'value'>): void =>
+  writeFileSync(pathOf(key), value);
 
 /** Puts a setting back, unless somebody has changed it since or another switch still needs it, which then puts it back. */
 export function restoreSysctl(change: SysctlChange): void {

@@ -2,14 +2,18 @@
 import type { Config, Forward } from '../config.ts';
 import { formatIp4, UNSPECIFIED } from '../wire/address.ts';
 import type { IptablesChange, XtableChange } from './changes.ts';
+import { turnedSources } from './nattable.ts';
 import type { Xtables } from './plan.ts';
 
 /** A rule as it stands here: its table, its chain, what it compares and what it does. */
 type Row = readonly [table: string, chain: string, match: string, target: string];
 
-/** Rules of the switch `name` for a tool, each with the mark that says whose it is. */
+/**
+ * Rules of the switch `name` for a tool, each with the mark that says whose it is. Rows stand in the order in which packets
+ * meet them; as each is put before all others, the last is made first.
+ */
 const marked = (tool: string, name: string, rows: readonly Row[]): IptablesChange[] =>
-  rows.map(([table, chain, match, target]) => ({
+  rows.toReversed().map(([table, chain, match, target]) => ({
     kind: 'iptables',
     tool,
     table,
@@ -37,7 +41,7 @@ export function natRules(config: Config, tool: string): IptablesChange[] {
     ['mangle', 'PREROUTING', `-i ${name} -d 127.0.0.0/8`, 'DROP'],
     ...clamp,
     ['nat', 'POSTROUTING', `-s ${nat}/32 ${lan === undefined ? `! -o ${name}` : `-o ${lan}`}`, 'MASQUERADE'],
-    ...['127.0.0.0/8', config.subnet.text, `${nat}/32`].map((source): Row => {
+    ...turnedSources(config).map((source): Row => {
       const turned = `-s ${source} -o ${name} -m conntrack --ctstate DNAT`;
       return ['nat', 'POSTROUTING', turned, 'MASQUERADE'];
     }),
