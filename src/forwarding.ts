@@ -55,9 +55,10 @@ export class Forwarding {
     for (const forward of this.#parts.config.forwards) this.#checkPort(forward);
   }
 
-  /** Sets up what the configuration asks for. */
-  start(): Promise<void> {
-    return this.#make(this.#parts.config.forwards);
+  /** Sets up what the configuration asks for: nothing to do, for a host that has just been set up, where that is nothing. */
+  async start(): Promise<void> {
+    const { forwards } = this.#parts.config;
+    if (forwards.length > 0) await this.#make(forwards);
   }
 
   list(): ForwardView[] {

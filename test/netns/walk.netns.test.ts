@@ -22,6 +22,7 @@ import { projectRoot } from '../../src/port/native.ts';
 import { type Stage, snapshot, stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('wk', import.meta.url);
+delete process.env['NODE_V8_COVERAGE']; // hundreds of starts, each of which would write what it covers: half of the time
 const vswitchd = join(projectRoot(), 'bin', 'vswitchd');
 
 const STOP_MS = 20_000;
