@@ -8,11 +8,13 @@ import { readPresent } from './host/apply.ts';
 import { describe } from './host/changes.ts';
 import { describeForwards } from './host/forwards.ts';
 import { Journal, journalPath } from './host/journal.ts';
+import { checkBridgeable } from './host/lan.ts';
 import { checkLan } from './host/links.ts';
 import { plan, planTaps } from './host/plan.ts';
 import { undoAll } from './host/undo.ts';
 import { openLog } from './log.ts';
 import { notify } from './notify.ts';
+import { loadNative } from './port/native.ts';
 import { checkPrivilege } from './privilege.ts';
 import { Switch, socketPath } from './switch.ts';
 import { describeUplink } from './uplink.ts';
@@ -45,7 +47,8 @@ async function runSwitch(config: Config): Promise<void> {
   checkPrivilege();
   const log = await openLog(config.logLevel);
   const ended = new Promise<void>((resolve, reject) => {
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+    // Again and again: npm passes on what the terminal has sent to all, and the second must not cut the undoing short.
+    for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => resolve());
     failed = reject;
   });
   const instance = new Switch(config, log, cause => failed(cause));
@@ -68,6 +71,7 @@ let failed: (cause: Error) => void = () => undefined;
 
 async function dryRun(config: Config): Promise<void> {
   await checkLan(config);
+  if (config.uplink.kind === 'bridge') checkBridgeable(loadNative(), config.uplink.interface);
   const present = await readPresent(config, []);
   const { name, reason, shields } = present.backend;
   const changes = [...plan(config, present), ...planTaps(config, shields, linkState)];

@@ -62,6 +62,18 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   });
 }
 
+inStage('a signal that comes again, as through npm, does not cut the undoing short', async stage => {
+  const { lab, host } = stage;
+  const before = await snapshot(stage);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    const child = await lab.startSwitch(host, ...TAPS);
+    const ended = endOf(child, signal);
+    for (const ms of [1, 10, 40]) setTimeout(() => child.kill(signal), ms);
+    assert.is((await ended).code, 0);
+    assert.is(await snapshot(stage), before);
+  }
+});
+
 inStage('after SIGKILL --undo puts all back, and again is no fault', async stage => {
   const { lab, host, red } = stage;
   const before = await snapshot(stage);
