@@ -63,11 +63,12 @@ export class Forwarding {
 
   list(): ForwardView[] {
     return this.#forwards.map(forward => {
-      const address = this.#addressOf(forward);
+      const { guest } = forward;
+      const address = typeof guest === 'string' ? this.#found.get(guest) : guest;
       return {
         protocol: forward.protocol,
         port: forward.port,
-        guest: typeof forward.guest === 'string' ? forward.guest : formatIp4(forward.guest),
+        guest: typeof guest === 'string' ? guest : formatIp4(guest),
         guestPort: forward.guestPort,
         ...(address === undefined ? {} : { address: formatIp4(address) }),
       };

@@ -8,20 +8,19 @@
  * Memory is fixed, and each port has its share of it. Nothing is put together: overlaps are the receiver's to judge, but no
  * later fragment may reach into a TCP header that has been judged (RFC 1858 §3, RFC 3128).
  */
-import { type Batch, CONSUMED, MAX_PORTS, RESERVED_SLOT } from '../dataplane/batch.ts';
+import { type Batch, CONSUMED, MAX_PORTS } from '../dataplane/batch.ts';
 import type { Ip4 } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
-import { ETHERNET_SIZE, ETHERTYPE_IP4 } from '../wire/ethernet.ts';
 import { multiplier, spread } from '../wire/hash.ts';
 import * as ip4 from '../wire/ipv4.ts';
 import { TCP_SIZE } from '../wire/tcp.ts';
+import { HeldFrames } from './held.ts';
 
 const NONE = -1;
 const WAYS = 4;
 const SETS_BITS = 8;
 const DATAGRAMS = WAYS << SETS_BITS;
 const HELD = 128;
-const HELD_BYTES = RESERVED_SLOT - 100;
 /** Shares of a guest's port and of the uplink, which speaks for everybody outside. */
 const GUEST_DATAGRAMS = DATAGRAMS / 16;
 const UPLINK_DATAGRAMS = DATAGRAMS / 2;
@@ -55,9 +54,8 @@ export class Fragments {
   readonly #waiting = new Uint8Array(DATAGRAMS); // fragments held for it
   readonly #perPort = new Int32Array(MAX_PORTS + 1);
 
-  readonly #held = new Uint8Array(HELD * RESERVED_SLOT);
+  readonly #held = new HeldFrames(HELD);
   readonly #heldFor = new Int32Array(HELD).fill(NONE); // the datagram, NONE: free
-  readonly #heldBytes = new Int32Array(HELD);
   readonly #heldPerPort = new Int32Array(MAX_PORTS + 1);
 
   readonly #uplink: number;
@@ -116,15 +114,9 @@ export class Fragments {
   release(datagram: number, batch: Batch, pass: (batch: Batch, row: number) => void): void {
     for (let slot = 0; this.#waiting[datagram] !== 0 && slot < HELD; slot++) {
       if (this.#heldFor[slot] !== datagram) continue;
-      const bytes = this.#heldBytes[slot] as number;
-      const row = batch.append(bytes, this.#port[datagram] as number);
+      const row = this.#held.append(slot, batch, this.#port[datagram] as number);
       if (row < 0) return;
       this.#unhold(slot, datagram);
-      const at = batch.offset[row] as number;
-      const from = slot * RESERVED_SLOT;
-      for (let i = 0; i < bytes; i++) batch.slab[at + i] = this.#held[from + i] as number;
-      batch.etherType[row] = ETHERTYPE_IP4;
-      batch.l3[row] = at + ETHERNET_SIZE;
       pass(batch, row);
     }
   }
@@ -149,23 +141,19 @@ export class Fragments {
 
   #unhold(slot: number, datagram: number): void {
     const port = this.#port[datagram] as number;
+    this.#held.free(slot);
     this.#heldFor[slot] = NONE;
     this.#waiting[datagram] = (this.#waiting[datagram] as number) - 1;
     this.#heldPerPort[port] = (this.#heldPerPort[port] as number) - 1;
   }
 
   #hold(datagram: number, batch: Batch, row: number): Drop {
-    const bytes = batch.length[row] as number;
     const port = this.#port[datagram] as number;
     const share = port === this.#uplink ? UPLINK_HELD : GUEST_HELD;
-    const slot = this.#heldFor.indexOf(NONE);
-    if (slot < 0 || bytes > HELD_BYTES || (this.#heldPerPort[port] as number) >= share)
-      return Drop.Ip4Fragment;
-    const at = batch.offset[row] as number;
-    const to = slot * RESERVED_SLOT;
-    for (let i = 0; i < bytes; i++) this.#held[to + i] = batch.slab[at + i] as number;
+    if ((this.#heldPerPort[port] as number) >= share) return Drop.Ip4Fragment;
+    const slot = this.#held.keep(batch, row);
+    if (slot < 0) return Drop.Ip4Fragment;
     this.#heldFor[slot] = datagram;
-    this.#heldBytes[slot] = bytes;
     this.#heldPerPort[port] = (this.#heldPerPort[port] as number) + 1;
     this.#waiting[datagram] = (this.#waiting[datagram] as number) + 1;
     batch.egress[row] = CONSUMED;

@@ -1,15 +1,14 @@
 /**
  * Who has which address: what the gateway knows from ARP, and the packets that wait for an answer. A direct-mapped table,
  * an entry for each address of a subnet up to /16; in larger ones addresses that share the low 16 bits share an entry.
- * Held packets are few and small: what is larger is sent again by whoever cares.
+ * Held packets are few and small.
  */
 
-import { type Batch, RESERVED_SLOT } from '../dataplane/batch.ts';
+import type { Batch } from '../dataplane/batch.ts';
 import type { Ip4 } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
-import { ETHERNET_SIZE, ETHERTYPE_IP4 } from '../wire/ethernet.ts';
-import { VNET_SIZE } from '../wire/vnet.ts';
 import type { Lost } from './fragments.ts';
+import { HeldFrames } from './held.ts';
 
 const MAX_ENTRIES = 65_536;
 const IP = 0;
@@ -21,7 +20,6 @@ const WORDS = 5;
 /** An entry that nobody has confirmed for this long is asked for again. */
 const STALE_S = 300;
 const HELD = 32;
-const HELD_BYTES = RESERVED_SLOT - 100;
 /** RFC 1122 §2.3.2.1: no more than one request a second for an address. */
 const ASK_INTERVAL_S = 1;
 const HOLD_S = 3;
@@ -29,9 +27,8 @@ const HOLD_S = 3;
 export class Neighbours {
   readonly #table: Int32Array;
   readonly #mask: number;
-  readonly #held = new Uint8Array(HELD * RESERVED_SLOT);
+  readonly #held = new HeldFrames(HELD);
   readonly #heldFor = new Int32Array(HELD);
-  readonly #heldBytes = new Int32Array(HELD); // 0: free
   readonly #heldSinceS = new Int32Array(HELD);
   readonly #heldFrom = new Uint8Array(HELD); // the port that it came in on
 
@@ -75,14 +72,9 @@ export class Neighbours {
 
   /** Keeps a copy of the row's frame till the address answers; false when there is no room. */
   hold(batch: Batch, row: number, ip: Ip4): boolean {
-    const bytes = batch.length[row] as number;
-    if (bytes > HELD_BYTES) return false;
-    const slot = this.#heldBytes.indexOf(0);
+    const slot = this.#held.keep(batch, row);
     if (slot < 0) return false;
-    const from = batch.offset[row] as number;
-    copy(batch.slab, from - VNET_SIZE, this.#held, slot * RESERVED_SLOT, VNET_SIZE + bytes);
     this.#heldFor[slot] = ip;
-    this.#heldBytes[slot] = bytes;
     this.#heldSinceS[slot] = batch.nowS;
     this.#heldFrom[slot] = batch.ingress[row] as number;
     return true;
@@ -91,32 +83,22 @@ export class Neighbours {
   /** Appends to the batch what waits for an address, with its MAC as destination; the frames go where the FDB says. */
   release(batch: Batch, ip: Ip4, hi: number, lo: number, ingress: number): void {
     for (let slot = 0; slot < HELD; slot++) {
-      const bytes = this.#heldBytes[slot] as number;
-      if (bytes === 0 || this.#heldFor[slot] !== ip) continue;
-      this.#heldBytes[slot] = 0;
-      const row = batch.append(bytes, ingress);
+      if (this.#held.isFree(slot) || this.#heldFor[slot] !== ip) continue;
+      const row = this.#held.append(slot, batch, ingress);
+      this.#held.free(slot);
       if (row < 0) continue;
       const at = batch.offset[row] as number;
-      const from = slot * RESERVED_SLOT;
-      copy(this.#held, from, batch.slab, at - VNET_SIZE, VNET_SIZE + bytes);
       batch.mem.setUint16(at, hi);
       batch.mem.setInt32(at + 2, lo);
-      batch.etherType[row] = ETHERTYPE_IP4;
-      batch.l3[row] = at + ETHERNET_SIZE;
     }
   }
 
   /** Gives up what has waited too long. */
   tick(nowS: number, lost: Lost): void {
     for (let slot = 0; slot < HELD; slot++) {
-      if (this.#heldBytes[slot] === 0 || nowS - (this.#heldSinceS[slot] as number) < HOLD_S) continue;
-      this.#heldBytes[slot] = 0;
+      if (this.#held.isFree(slot) || nowS - (this.#heldSinceS[slot] as number) < HOLD_S) continue;
+      this.#held.free(slot);
       lost(this.#heldFrom[slot] as number, Drop.NeighbourUnresolved);
     }
   }
-}
-
-/** Byte by byte: `set(subarray)` would allocate for each frame held. */
-function copy(from: Uint8Array, at: number, to: Uint8Array, start: number, bytes: number): void {
-  for (let i = 0; i < bytes; i++) to[start + i] = from[at + i] as number;
 }

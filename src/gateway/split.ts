@@ -1,12 +1,10 @@
 /** Fragments of a packet that its way out is too narrow for: RFC 791 §3.2, RFC 1812 §5.3.4. */
-import { type Batch, RESERVED_SLOT } from '../dataplane/batch.ts';
+import type { Batch } from '../dataplane/batch.ts';
 import { checksum } from '../wire/checksum.ts';
 import { ETHERNET_SIZE, ETHERTYPE_IP4 } from '../wire/ethernet.ts';
 import * as ip4 from '../wire/ipv4.ts';
 import { csumOffset, csumStart, VNET_NEEDS_CSUM, vnetFlags } from '../wire/vnet.ts';
-
-/** What a row of the switch's own has room for. */
-const MAX_PART = RESERVED_SLOT - 100;
+import { HELD_BYTES } from './held.ts';
 
 /**
  * Appends the row's packet in parts of at most `mtu` bytes and hands each to `pass`; the row itself is the caller's. False:
@@ -24,7 +22,7 @@ export function split(
   if (ip4.headerLength(mem, l3) !== ip4.MIN_SIZE) return false;
   finish(mem, at, l3);
   const payload = ip4.totalLength(mem, l3) - ip4.MIN_SIZE;
-  const step = (Math.min(mtu, MAX_PART) - ip4.MIN_SIZE) & ~7;
+  const step = (Math.min(mtu, HELD_BYTES) - ip4.MIN_SIZE) & ~7;
   const [offset, more] = [ip4.fragmentOffset(mem, l3), ip4.moreFragments(mem, l3)];
   for (let from = 0; from < payload; from += step) {
     const bytes = Math.min(step, payload - from);

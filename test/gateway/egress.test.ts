@@ -8,14 +8,13 @@ import * as assert from 'uvu/assert';
 import { A, A_MAC, B, B_MAC, GATEWAY, NAT_ADDRESS as NAT } from '../../fixtures/arp.ts';
 import { dnsAnswer, NEAR, policyOf, RESOLVER, rulesOf } from '../../fixtures/egress.ts';
 import { arpFrame, ip, mac, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
-import { down, out, to, up, WORLD } from '../../fixtures/routed.ts';
+import { down, out, tcp, to, udp, up, WORLD } from '../../fixtures/routed.ts';
 import { Batch, BY_ADDRESS } from '../../src/dataplane/batch.ts';
 import { Egress } from '../../src/gateway/egress.ts';
 import { MAX_NAMES, NameTable } from '../../src/gateway/nametable.ts';
 import type { EgressPolicy } from '../../src/gateway/policy.ts';
 import type { Ip4, Mac } from '../../src/wire/address.ts';
 import * as ip4 from '../../src/wire/ipv4.ts';
-import { SYN } from '../../src/wire/tcp.ts';
 import { VNET_NEEDS_CSUM } from '../../src/wire/vnet.ts';
 import { type Random, random } from '../random.ts';
 import { hex, memorySwitch, type Switch } from './harness.ts';
@@ -299,17 +298,6 @@ function pass(
     }),
   );
 }
-
-const udp = (
-  source: Ip4,
-  from: number,
-  destination: Ip4,
-  port: number,
-  content: string | Uint8Array = 'hello',
-): Uint8Array => udpPacket({ source, destination }, { from, to: port }, content);
-
-const tcp = (source: Ip4, from: number, destination: Ip4, to: number): Uint8Array =>
-  tcpPacket({ source, destination }, { from, to }, SYN);
 
 test('gateway: an open flow is not asked about, an answer to one from outside neither', () => {
   for (const express of [true, false]) {

@@ -1,5 +1,6 @@
 /** The facts, read from the host. Whatever can't be read is left out: the doctor says what it knows. */
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
+import { legacyTables } from '../iptables.ts';
 import { Journal, journalPath } from '../journal.ts';
 import { readRoutes } from '../links.ts';
 import { holderOf, holdersOf } from '../locks.ts';
@@ -130,14 +131,8 @@ async function readNetworkd(): Promise<Facts['networkd']> {
 }
 
 /** Asked only where the kernel has such a table: the question itself would make one. */
-async function readLegacyForward(): Promise<string[]> {
-  try {
-    const tables = readFileSync('/proc/net/ip_tables_names', 'utf8').split('\n');
-    return tables.includes('filter') ? await linesOf('iptables-legacy', '-S', 'FORWARD') : [];
-  } catch {
-    return [];
-  }
-}
+const readLegacyForward = async (): Promise<string[]> =>
+  legacyTables().includes('filter') ? linesOf('iptables-legacy', '-S', 'FORWARD') : [];
 
 const readSettings = (keys: readonly string[]): Facts['settings'] =>
   Object.fromEntries(
