@@ -49,6 +49,9 @@ const TOOLS = {
     strace: 'strace',
     passt: 'passt',
     dnsmasq: 'dnsmasq-base',
+    dig: 'bind9-dnsutils',
+    '/usr/lib/klibc/bin/ipconfig': 'klibc-utils',
+    '/lib/systemd/systemd-networkd': 'systemd',
   },
   peers: {
     vde_switch: 'vde2',
@@ -56,6 +59,8 @@ const TOOLS = {
     slirp4netns: 'slirp4netns',
     pasta: 'passt',
     perfdhcp: 'kea-admin',
+    dnsmasq: 'dnsmasq-base',
+    dnsperf: 'dnsperf',
     cc: 'gcc',
   },
   vm: {
@@ -64,9 +69,34 @@ const TOOLS = {
   },
 };
 
-/** What guests boot, unpacked here and not installed: a kernel of this host's own would be a change to it. */
-const GUEST_FILES = join(root, 'node_modules/.cache/vswitchd-guest');
-const GUEST_PACKAGES = ['linux-image-cloud-amd64', 'busybox-static'];
+/**
+ * Debian packages that are unpacked below node_modules/.cache and not installed, as that would change this host: a kernel to
+ * boot, a resolver that takes resolv.conf over, cloud-init, which sets a host up anew when it boots, servers that start.
+ */
+const UNPACKED = {
+  vm: { folder: 'vswitchd-guest', packages: ['linux-image-cloud-amd64', 'busybox-static'] },
+  test: {
+    folder: 'vswitchd-test',
+    packages: [
+      ...['systemd-resolved', 'isc-dhcp-relay', 'cloud-init'],
+      // what cloud-init imports
+      ...[
+        'attr',
+        'certifi',
+        'chardet',
+        'configobj',
+        'idna',
+        'jinja2',
+        'json-pointer',
+        'jsonpatch',
+        'jsonschema',
+      ]
+        .concat('markupsafe', 'netifaces', 'oauthlib', 'pyrsistent', 'requests', 'six', 'urllib3', 'yaml')
+        .map(name => `python3-${name}`),
+    ],
+  },
+  peers: { folder: 'vswitchd-peers', packages: ['kea-dhcp4-server', 'kea-common'] },
+};
 
 const say = line => process.stderr.write(`set-up: ${line}\n`);
 
@@ -76,7 +106,7 @@ export function setup(kinds) {
   buildNative();
   buildProgram();
   installTools(kinds.flatMap(kind => Object.entries(TOOLS[kind])));
-  if (kinds.includes('vm')) unpackGuest();
+  for (const kind of kinds) if (UNPACKED[kind] !== undefined) unpack(UNPACKED[kind]);
 }
 
 function installPackages() {
@@ -187,20 +217,21 @@ function aptInstall(packages) {
 
 const services = () => (existsSync('/etc/init.d') ? readdirSync('/etc/init.d') : []);
 
-function unpackGuest() {
-  const stamp = join(GUEST_FILES, '.stamp');
-  const wanted = GUEST_PACKAGES.join(' ');
+function unpack({ folder, packages }) {
+  const target = join(root, 'node_modules/.cache', folder);
+  const stamp = join(target, '.stamp');
+  const wanted = packages.join(' ');
   if (stampIs(stamp, wanted)) return;
-  say(`apt-get download ${wanted} (for the guests; unpacked, not installed)`);
+  say(`apt-get download ${wanted} (unpacked, not installed)`);
   if (!aptListsAreThere()) apt(['update', '-q']);
-  rmSync(GUEST_FILES, { recursive: true, force: true });
-  mkdirSync(GUEST_FILES, { recursive: true });
-  const names = GUEST_PACKAGES.map(kernelBehind);
-  if (!apt(['download', '-q', ...names], GUEST_FILES))
-    throw new Error(`${names.join(' and ')} could not be downloaded by apt-get, which the VM tests need`);
-  for (const file of readdirSync(GUEST_FILES)) {
-    run('dpkg-deb', ['-x', join(GUEST_FILES, file), GUEST_FILES], `${file} could not be unpacked`);
-    rmSync(join(GUEST_FILES, file));
+  rmSync(target, { recursive: true, force: true });
+  mkdirSync(target, { recursive: true });
+  const names = packages.map(kernelBehind);
+  if (!apt(['download', '-q', ...names], target))
+    throw new Error(`${names.join(', ')} could not be downloaded by apt-get, which the tests need`);
+  for (const file of readdirSync(target)) {
+    run('dpkg-deb', ['-x', join(target, file), target], `${file} could not be unpacked`);
+    rmSync(join(target, file));
   }
   setStamp(stamp, wanted);
 }
@@ -229,7 +260,7 @@ const PATH = [...(process.env.PATH ?? '').split(':'), '/usr/sbin', '/sbin', '/us
 );
 
 export function toolIsThere(tool) {
-  return PATH.some(folder => {
+  return (tool.startsWith('/') ? [''] : PATH).some(folder => {
     try {
       accessSync(join(folder, tool), constants.X_OK);
       return true;

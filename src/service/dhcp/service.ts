@@ -55,8 +55,8 @@ export interface DhcpServiceOptions {
   resolvers(): readonly Ip4[];
   portName(index: number): string;
   log(level: 'warn' | 'error', sentence: string): void;
-  /** Leases have changed, and the change is on disk. */
-  changed?(): void;
+  /** Leases have changed, in this order, and the changes are on disk. */
+  changed?(changes: readonly Change[]): void;
   /** Unix time, ms: only what `leases` compares with. */
   now(): number;
 }
@@ -194,7 +194,7 @@ export class DhcpService {
     }
     for (const change of changes) store.stage(change.ip, change.after);
     const stored = await this.#commit(changes);
-    if (stored && changes.length > 0) this.#options.changed?.();
+    if (stored && changes.length > 0) this.#options.changed?.(changes);
     for (const { reply, ingress } of replies) {
       if (stored || reply.message.type !== MessageType.Ack) this.#send(reply, ingress);
       else this.#ignore('NotStored');
