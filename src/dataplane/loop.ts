@@ -28,8 +28,8 @@ export interface LoopParts {
   readonly wakeFd: number;
   /** Carries out the commands that have arrived; false ends the loop. */
   commands(): boolean;
-  /** Tells the control thread of frames that were punted since the last call, if there were any. */
-  notify(): void;
+  /** Tells the control thread of frames that were punted since the last call; were there any? */
+  notify(): boolean;
 }
 
 /** Epoll tags are port indices; the loop's own file gets WAKE. */
@@ -65,6 +65,7 @@ export function run(epoll: number, parts: LoopParts): void {
       dataplane.tick(nowMs);
       ticked = nowMs;
     }
-    parts.notify();
+    // What was punted is the control thread's turn: where cores are few, looking for more would only hold it up.
+    if (parts.notify()) spins = false;
   }
 }

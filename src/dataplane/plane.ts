@@ -14,7 +14,7 @@ import type { Command, Event, PortSpec, SharedMemory, WorkerSettings } from './m
 import { FrameRing, ringMemory } from './ring.ts';
 
 /** Frames that wait for the control thread, and answers that wait for the data plane. */
-const RING_SLOTS = 512;
+const RING_SLOTS = 1_024;
 /** A round of the worker takes microseconds; one that takes this long is a worker that has died. */
 const COMMAND_TIMEOUT_MS = 2_000;
 
@@ -45,6 +45,12 @@ export class Plane extends EventEmitter<PlaneEvents> {
   readonly #attachments = new Map<number, number>();
   #stopping = false;
   #dead = false;
+  /** Frames are in the ring that the worker has not been told of: it is woken once for all that are injected in one go. */
+  #signalDue = false;
+  readonly #signal = (): void => {
+    this.#signalDue = false;
+    if (!this.#stopping) this.#native.eventSignal(this.#wakeFd);
+  };
 
   constructor(settings: PlaneSettings) {
     super();
@@ -107,7 +113,10 @@ export class Plane extends EventEmitter<PlaneEvents> {
   /** Sends a finished frame from the gateway: to one port, by the FDB (LOOK_UP) or to a guest (BY_ADDRESS). False: no room. */
   inject(frame: Uint8Array, egress: number): boolean {
     const taken = this.#inject.push(frame, 0, frame.length, egress);
-    this.#native.eventSignal(this.#wakeFd);
+    if (!this.#signalDue) {
+      this.#signalDue = true;
+      queueMicrotask(this.#signal);
+    }
     return taken;
   }
 

@@ -133,10 +133,11 @@ run(epoll, {
       if (!obey(received.message)) return false;
     }
   },
-  notify(): void {
-    if (punted === 0) return;
+  notify(): boolean {
+    if (punted === 0) return false;
     punted = 0;
     native.eventSignal(settings.puntFd);
+    return true;
   },
 });
 control.close();

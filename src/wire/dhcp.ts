@@ -111,18 +111,25 @@ const FIXED_LENGTH = new Map<number, number>([
 const view = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /** The value of an option that `parse` has seen to have four bytes. */
-export const int32 = (value: Uint8Array): number => view(value).getInt32(0);
-export const uint32 = (value: Uint8Array): number => view(value).getUint32(0);
-export const uint16 = (value: Uint8Array): number => view(value).getUint16(0);
+export const int32 = (value: Uint8Array): number =>
+  ((value[0] as number) << 24) |
+  ((value[1] as number) << 16) |
+  ((value[2] as number) << 8) |
+  (value[3] as number);
+export const uint32 = (value: Uint8Array): number => int32(value) >>> 0;
+export const uint16 = (value: Uint8Array): number => ((value[0] as number) << 8) | (value[1] as number);
 
 /** Four bytes, big-endian, of any 32-bit number, signed or not. */
 export const bytes32 = (value: number): Uint8Array =>
   Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
 export const bytes16 = (value: number): Uint8Array => Uint8Array.of(value >>> 8, value);
 
-/** Bytes from … to - 1 of their own; `slice` would not do, since a Buffer's shares memory. */
-const copy = (bytes: Uint8Array, from: number, to: number): Uint8Array =>
-  new Uint8Array(bytes.subarray(from, to));
+/** Bytes from … to - 1 of their own; `slice` would not do, since a Buffer's shares memory, and costs more for a few bytes. */
+function copy(bytes: Uint8Array, from: number, to: number): Uint8Array {
+  const own = new Uint8Array(to - from);
+  for (let i = from; i < to; i++) own[i - from] = bytes[i] as number;
+  return own;
+}
 
 /** Adds the options in bytes[from … to - 1], RFC 3396 §7: one that was there already is continued. */
 function collect(bytes: Uint8Array, from: number, to: number, into: Map<number, Uint8Array>): boolean {
@@ -220,16 +227,17 @@ interface Field {
 const encodedLength = (value: Uint8Array): number =>
   value.length + 2 * Math.max(1, Math.ceil(value.length / MAX_PIECE));
 
+/** Values are a few bytes long, so a loop is quicker than a copy by `set` of a `subarray`. */
 function put(bytes: Uint8Array, field: Field, code: number, value: Uint8Array): void {
+  let at = field.at;
   let from = 0;
   do {
-    const piece = value.subarray(from, from + MAX_PIECE);
-    bytes[field.at++] = code;
-    bytes[field.at++] = piece.length;
-    bytes.set(piece, field.at);
-    field.at += piece.length;
-    from += MAX_PIECE;
+    const end = Math.min(from + MAX_PIECE, value.length);
+    bytes[at++] = code;
+    bytes[at++] = end - from;
+    while (from < end) bytes[at++] = value[from++] as number;
   } while (from < value.length);
+  field.at = at;
 }
 
 /**
@@ -237,10 +245,21 @@ function put(bytes: Uint8Array, field: Field, code: number, value: Uint8Array): 
  * important ones come first: what does not fit goes to file and sname (option 52), and what fits nowhere is left out.
  * Option 82 has its place kept and stands last, as RFC 3046 §2.2 wants it.
  */
-export function emit(message: DhcpMessage, limit: number): Uint8Array {
+export const emit = (message: DhcpMessage, limit: number): Uint8Array => emitShared(message, limit).slice();
+
+/** The message that is being put together: one at a time, so one stretch of memory does for all. */
+let shared = new Uint8Array(2_048);
+let sharedView = view(shared);
+
+/** The same, but only till the next message is put together: for those who copy it at once. */
+export function emitShared(message: DhcpMessage, limit: number): Uint8Array {
   const size = Math.max(limit, MIN_SIZE);
-  const bytes = new Uint8Array(size);
-  const mem = view(bytes);
+  if (size > shared.length) {
+    shared = new Uint8Array(size);
+    sharedView = view(shared);
+  }
+  const [bytes, mem] = [shared, sharedView];
+  bytes.fill(0, 0, size);
   bytes[0] = message.op;
   bytes[1] = message.htype;
   bytes[2] = message.chaddr.length;
@@ -264,9 +283,9 @@ export function emit(message: DhcpMessage, limit: number): Uint8Array {
 
 function writeOptions(bytes: Uint8Array, main: Field, options: ReadonlyMap<number, Uint8Array>): void {
   const relay = options.get(Code.RelayAgent);
-  const rest = [...options].filter(([code]) => code !== Code.RelayAgent);
-  const needed = rest.reduce((sum, [, value]) => sum + encodedLength(value), 0);
   const kept = relay === undefined ? 0 : encodedLength(relay);
+  let needed = -kept;
+  for (const value of options.values()) needed += encodedLength(value);
   const overloaded = needed + kept > main.end - main.at;
   // Where it has to be overloaded, the three bytes of option 52 come out of the same space.
   const room = main.end - kept - (overloaded ? 3 : 0);
@@ -275,7 +294,8 @@ function writeOptions(bytes: Uint8Array, main: Field, options: ReadonlyMap<numbe
     fields.push({ at: FILE, end: COOKIE - 1, overload: 1 }, { at: SNAME, end: FILE - 1, overload: 2 });
   }
   let used = 0;
-  for (const [code, value] of rest) {
+  for (const [code, value] of options) {
+    if (code === Code.RelayAgent) continue;
     const field = fields.find(each => each.at + encodedLength(value) <= each.end);
     if (field === undefined) continue;
     put(bytes, field, code, value);

@@ -114,7 +114,14 @@ function hostName(message: DhcpMessage): string {
   return text.replace(/[^A-Za-z0-9.-]/g, '');
 }
 
-const colons = (chaddr: Uint8Array): string => (hex(chaddr).match(/../g) ?? []).join(':');
+const OCTETS = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, '0'));
+
+/** A loop over a table: a message costs twice this. */
+function colons(chaddr: Uint8Array): string {
+  let text = '';
+  for (let i = 0; i < chaddr.length; i++) text += (i === 0 ? '' : ':') + OCTETS[chaddr[i] as number];
+  return text;
+}
 
 const address = (message: DhcpMessage, code: Code): Ip4 | undefined => {
   const value = message.options.get(code);

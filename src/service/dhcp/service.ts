@@ -1,15 +1,15 @@
 /**
  * The DHCP service: frames in, frames out, leases on disk in between.
  *
- *   handle ─ queue ─┬─ parse ─ server ─┬─ stage ─ commit ─┬─ send
- *                   └ one turn's burst ┘    one fsync     └ nothing leaves before it
+ *   handle ─ queue ─┬─ parse ─ server ─┬─ nothing to keep ─────────── send
+ *                   └ one turn's burst ┘ group commit: one fsync ─── send: no ACK leaves before it
  *
- * What arrives in one turn of the event loop is answered together: all of it is worked out, written in one transaction,
- * and only then sent. If that fails, memory goes back to what the disk says and no ACK of the burst leaves; the clients
+ * If the disk refuses, memory goes back to what the disk says and no ACK leaves of what could not be kept; the clients
  * ask again.
  */
 import { formatIp4, type Ip4, type Mac } from '../../wire/address.ts';
-import { emit, Fault, MessageType, parse, REQUEST, SERVER_PORT } from '../../wire/dhcp.ts';
+import { emitShared, Fault, MessageType, parse, REQUEST, SERVER_PORT } from '../../wire/dhcp.ts';
+import { GroupCommit } from './commit.ts';
 import { openFrame, sealFrame } from './frame.ts';
 import { type Change, type Lease, LeaseState } from './leases.ts';
 import { type Route, subnetOptions } from './options.ts';
@@ -99,6 +99,7 @@ export class DhcpService {
   };
   readonly #options: DhcpServiceOptions;
   readonly #server: DhcpServer;
+  readonly #commit: GroupCommit;
   #queue: Arrival[] = [];
   #running: Promise<void> | undefined;
   #closed = false;
@@ -108,6 +109,13 @@ export class DhcpService {
 
   constructor(options: DhcpServiceOptions) {
     this.#options = options;
+    this.#commit = new GroupCommit({
+      store: options.store,
+      stored: changes => {
+        if (changes.length > 0) options.changed?.(changes);
+      },
+      failed: (changes, cause) => this.#notStored(changes, cause),
+    });
     const { network, mask, broadcast, gateway, natAddress, first, last, leaseTimeS, mtu } = options;
     this.#server = new DhcpServer(
       {
@@ -144,6 +152,7 @@ export class DhcpService {
   /** Resolves when everything that was handed in has been answered. */
   async settled(): Promise<void> {
     await this.#running;
+    await this.#commit.settled();
   }
 
   /** Every lease that is or was, without offers that ran out. */
@@ -174,43 +183,32 @@ export class DhcpService {
     this.#options.store.close();
   }
 
-  async #work(): Promise<void> {
-    while (this.#queue.length > 0) {
-      const burst = this.#queue;
-      this.#queue = [];
-      await this.#answer(burst);
-    }
+  #work(): void {
+    const burst = this.#queue;
+    this.#queue = [];
     this.#running = undefined;
+    for (const arrival of burst) this.#answer(arrival);
   }
 
-  async #answer(burst: readonly Arrival[]): Promise<void> {
-    const { store } = this.#options;
-    const replies: { reply: Reply; ingress: number }[] = [];
-    const changes: Change[] = [];
-    for (const arrival of burst) {
-      const outcome = this.#process(arrival);
-      if (outcome.reply !== undefined) replies.push({ reply: outcome.reply, ingress: arrival.ingress });
-      changes.push(...outcome.changes);
+  /** Nobody waits for the disk but those who are promised an address. */
+  #answer(arrival: Arrival): void {
+    const { reply, changes } = this.#process(arrival);
+    const acknowledges = reply?.message.type === MessageType.Ack;
+    if (changes.length === 0 && !(acknowledges && this.#commit.pending)) {
+      if (reply !== undefined) this.#send(reply, arrival.ingress);
+      return;
     }
-    for (const change of changes) store.stage(change.ip, change.after);
-    const stored = await this.#commit(changes);
-    if (stored && changes.length > 0) this.#options.changed?.(changes);
-    for (const { reply, ingress } of replies) {
-      if (stored || reply.message.type !== MessageType.Ack) this.#send(reply, ingress);
+    this.#commit.add(changes, stored => {
+      if (reply === undefined) return;
+      if (stored || !acknowledges) this.#send(reply, arrival.ingress);
       else this.#ignore('NotStored');
-    }
+    });
   }
 
-  async #commit(changes: readonly Change[]): Promise<boolean> {
-    try {
-      await this.#options.store.commit();
-      return true;
-    } catch (error) {
-      this.#server.undo(changes);
-      const why = error instanceof Error ? error.message : String(error);
-      this.#options.log('error', `leases could not be written, so no address was acknowledged: ${why}`);
-      return false;
-    }
+  #notStored(changes: readonly Change[], cause: unknown): void {
+    this.#server.undo(changes);
+    const why = cause instanceof Error ? cause.message : String(cause);
+    this.#options.log('error', `leases could not be written, so no address was acknowledged: ${why}`);
   }
 
   #process({ frame, ingress, nowMs }: Arrival): { reply?: Reply; changes: readonly Change[] } {
@@ -242,7 +240,7 @@ export class DhcpService {
     };
     this.counters.sent[MessageType[reply.message.type]!]!++;
     // A reply goes where the question came from: nobody else on the network has business with it.
-    this.#options.send(sealFrame(envelope, emit(reply.message, reply.limit)), ingress);
+    this.#options.send(sealFrame(envelope, emitShared(reply.message, reply.limit)), ingress);
   }
 
   #ignore(reason: string): void {
