@@ -7,6 +7,7 @@ import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import { table } from '../src/control/table.ts';
 import { busyBench, dhcpBench } from './dhcp.ts';
+import { dnsBench } from './dns.ts';
 import { compare, type Figure, record } from './history.ts';
 import { latencyBench } from './latency.ts';
 import { memoryBench, type Row } from './memory.ts';
@@ -74,7 +75,7 @@ const figuresText =
   (title: string) =>
   (figures: readonly Figure[]): string =>
     table(
-      [title, 'UNIT', 'VSWITCHD'],
+      [title, 'UNIT', 'VALUE'],
       figures.map(({ what, unit, value }) => [what, unit, value.toFixed(value < 100 ? 2 : 0)]),
     );
 
@@ -131,7 +132,8 @@ const BENCHES: Readonly<Record<string, () => Promise<Outcome>>> = {
   busy: bench(busyBench, figuresText('CONTROL PLANE BUSY'), same),
   uplink: bench(uplinkBench, pairsText('THROUGH NAT AND HOST', 'KERNEL ROUTING'), pairsFigures),
   start: bench(startBench, startText, startFigures),
-  dhcp: bench(dhcpBench, figuresText('DHCP THROUGH A TAP'), same),
+  dhcp: bench(dhcpBench, figuresText('DHCP'), same),
+  dns: bench(dnsBench, pairsText('DNS THROUGH A TAP', 'DNSMASQ'), pairsFigures),
   peers: bench(drawnPeers, peersText, peersFigures),
   rfc2544: bench(rfc2544Bench, between, pairsFigures),
   rfc2889: bench(rfc2889Bench, figuresText('RFC 2889, IN MEMORY'), same),
