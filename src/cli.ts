@@ -76,8 +76,10 @@ function vswitchd(done: (line: CommandLine) => void): Command {
     .allowExcessArguments(false)
     .helpCommand(false)
     .addHelpText('after', AFTER_HELP);
-  for (const { flags, group, help } of Object.values(SETTINGS))
-    program.addOption(gathered(new Option(flags, help)).helpGroup(GROUPS[group]));
+  for (const { flags, group, help, ...setting } of Object.values(SETTINGS)) {
+    const option = new Option(flags, help).helpGroup(GROUPS[group]);
+    program.addOption('repeated' in setting ? collected(option) : gathered(option));
+  }
   for (const [flags, help] of [
     ['--config <FILE>', "TOML with the options' names as keys; options win over it"],
     ['--dry-run', 'print what would be changed on the host, and change nothing'],
@@ -156,6 +158,10 @@ const gathered = (option: Option): Option =>
         before === undefined ? value : `${before},${value}`,
       )
     : option;
+
+/** Each item as it is, since it may hold commas. */
+const collected = (option: Option): Option =>
+  option.argParser((value: string, before: readonly string[] = []) => [...before, value]);
 
 /** The program's options by the names that the settings have. */
 function optionsOf(program: Command): { given: Given; config?: string; dryRun: boolean; undo: boolean } {

@@ -4,6 +4,9 @@
  */
 import { type Given, GivenSettings } from './given.ts';
 import { Settings } from './options.ts';
+import { refuseReserving, reservingOf } from './reserving.ts';
+import type { PolicySettings } from './service/dhcp/options.ts';
+import type { PoolSettings } from './service/dhcp/pools.ts';
 import type { AddressRange } from './settings/network.ts';
 import { formatIp4, type Ip4, type Mac, type Network, UNSPECIFIED } from './wire/address.ts';
 
@@ -28,13 +31,28 @@ export interface TapConfig {
   readonly end: TapEnd;
 }
 
-export interface DhcpConfig {
+/** An address that is kept for a guest. */
+export interface HostReservation {
+  /** A label in lower case; empty: none. */
+  readonly name: string;
+  readonly identity:
+    | { readonly kind: 'mac'; readonly mac: Mac }
+    /** Option 61 in hexadecimal. */
+    | { readonly kind: 'client'; readonly id: string }
+    | { readonly kind: 'port'; readonly port: string };
+  readonly address: Ip4;
+  readonly tags: readonly string[];
+}
+
+export interface DhcpConfig extends Pick<PolicySettings, 'hosts' | 'options' | 'tags' | 'boots'> {
   readonly first: Ip4;
   readonly last: Ip4;
   readonly leaseTimeS: number;
   /** Empty: the host's own resolvers, read from resolv.conf when it is asked for. */
   readonly dns: readonly Ip4[];
   readonly domain: string;
+  /** Networks behind relays, beside the subnet. */
+  readonly pools: readonly PoolSettings[];
 }
 
 /** A port of the host that is passed on to a guest's. */
@@ -182,7 +200,7 @@ function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig
     mtu: given.value('mtu') ?? 1500,
     ageingS: given.value('ageing') ?? 300,
     maxMacs: given.value('max-macs') ?? 65_536,
-    dhcp: uplink.kind === 'bridge' ? noDhcp(given) : dhcpOf(given, subnet, natAddress),
+    dhcp: uplink.kind === 'bridge' ? noDhcp(given) : dhcpOf(given, subnet, natAddress, taps),
     natAddress,
     natFiltering: given.value('nat-filtering') ?? 'address',
     maxFlows,
@@ -320,12 +338,19 @@ function noDhcp(given: GivenSettings): undefined {
       'dhcp-range',
       "is given beside uplink bridge, where the LAN's own server serves; expected one of the two",
     );
+  refuseReserving(given, 'uplink bridge');
 }
 
-function dhcpOf(given: GivenSettings, subnet: Subnet, natAddress: Ip4): DhcpConfig | undefined {
+function dhcpOf(
+  given: GivenSettings,
+  subnet: Subnet,
+  natAddress: Ip4,
+  taps: readonly TapConfig[],
+): DhcpConfig | undefined {
   const asked = given.value('dhcp-range');
   if (given.value('no-dhcp') === true) {
     if (asked !== undefined) given.refuse('dhcp-range', 'is given beside no-dhcp; expected one of the two');
+    refuseReserving(given, 'no-dhcp');
     return undefined;
   }
   if (asked !== undefined) checkRange(given, asked, subnet, natAddress);
@@ -335,6 +360,7 @@ function dhcpOf(given: GivenSettings, subnet: Subnet, natAddress: Ip4): DhcpConf
     leaseTimeS: given.value('lease-time') ?? DEFAULT_LEASE_S,
     dns: given.value('dns') ?? [],
     domain: given.value('domain') ?? '',
+    ...reservingOf(given, { subnet, natAddress, taps }),
   };
 }
 
@@ -382,7 +408,7 @@ function freeze(config: Config): Config {
     config.taps,
     ...config.taps,
     config.dhcp,
-    config.dhcp?.dns,
+    ...Object.values(config.dhcp ?? {}).filter(Array.isArray),
     config.forwards,
     config.egress,
     config.egress.rules,

@@ -4,6 +4,7 @@
  * settings/.
  */
 import { z } from 'zod';
+import { BOOT, OPTION, parseBoots, parseOptions, parseTagRules, TAG } from './settings/dhcpoptions.ts';
 import { EGRESS, parseEgressRules } from './settings/egress.ts';
 import { FORWARD, parseForwards } from './settings/forward.ts';
 import {
@@ -16,7 +17,8 @@ import {
   RANGE,
   RESOLVERS,
 } from './settings/network.ts';
-import { list, oneOf, text, whole } from './settings/schema.ts';
+import { HOST, POOL, parseHosts, parsePools } from './settings/reservations.ts';
+import { list, oneOf, repeated, text, whole } from './settings/schema.ts';
 import { parseName, parseTaps } from './settings/taps.ts';
 import { parseUplink, UPLINK } from './settings/uplink.ts';
 import { DOMAIN, FOLDER, LEASE_TIME, parseDomain, parseFolder, parseLeaseTime } from './settings/values.ts';
@@ -29,6 +31,8 @@ interface Setting {
   readonly group: keyof typeof GROUPS;
   readonly help: string;
   readonly schema: z.ZodType;
+  /** May be given again and again, and its items hold commas. */
+  readonly repeated?: true;
 }
 
 export const GROUPS = {
@@ -112,6 +116,54 @@ export const SETTINGS = {
     group: 'dhcp',
     help: 'the domain that guests are told (default: none)',
     schema: text(DOMAIN, parseDomain),
+  },
+  host: {
+    flags: '--host <HOST>',
+    group: 'dhcp',
+    help: lines(
+      'an address kept for a guest, known by its MAC, client id or tap:',
+      'vm1,02:4c:40:5b:f7:3c,192.168.100.10  vm1,id:01024c,192.168.100.10',
+      'vm1,tap0,192.168.100.10,tag:web       (again for more)',
+    ),
+    schema: repeated(HOST, parseHosts),
+    repeated: true,
+  },
+  pool: {
+    flags: '--pool <POOL>',
+    group: 'dhcp',
+    help: 'a network behind a relay: CIDR[,FIRST-LAST][,router:IP] (again for more)',
+    schema: repeated(POOL, parsePools),
+    repeated: true,
+  },
+  'dhcp-option': {
+    flags: '--dhcp-option <OPTION>',
+    group: 'dhcp',
+    help: lines(
+      'what guests are told, by name or number: ntp-server=192.168.100.1,',
+      'tag:web,42=192.168.100.1, host:vm1,224=hex:0102 (again for more)',
+    ),
+    schema: repeated(OPTION, parseOptions),
+    repeated: true,
+  },
+  'dhcp-tag': {
+    flags: '--dhcp-tag <RULE>',
+    group: 'dhcp',
+    help: lines(
+      'whom a tag is for: T=mac:52:54:00:*, T=vendor:PXEClient*, T=port:tap0,',
+      'T=user-class:iPXE, T=arch:efi-x64, T=pool:CIDR, T=host:NAME (again for more)',
+    ),
+    schema: repeated(TAG, parseTagRules),
+    repeated: true,
+  },
+  boot: {
+    flags: '--boot <BOOT>',
+    group: 'dhcp',
+    help: lines(
+      'what guests boot from the network: [tag:T,]FILE[,SERVER] (again for more;',
+      'SERVER: an address or a name, default: the gateway)',
+    ),
+    schema: repeated(BOOT, parseBoots),
+    repeated: true,
   },
   uplink: {
     flags: '--uplink <KIND>',

@@ -16,6 +16,9 @@ import { VERSION } from '../src/version.ts';
 const parse = (line: string): CommandLine => parseCommandLine(line.split(' ').filter(word => word !== ''));
 const RUN = '--subnet 10.0.0.0/24 --taps tap0';
 
+/** The lists of a DHCP service that nobody has said more about. */
+const NOTHING_MORE = { hosts: [], pools: [], options: [], tags: [], boots: [] };
+
 function refusal(act: () => unknown): OperatorError {
   try {
     act();
@@ -48,6 +51,7 @@ test('run: every option reaches the configuration', () => {
     leaseTimeS: 1800,
     dns: [0x09090909],
     domain: 'lab.test',
+    ...NOTHING_MORE,
   });
   assert.equal(rest, {
     name: 'lab',
@@ -74,6 +78,47 @@ test('run: port forwards, in parts and with commas', () => {
     { protocol: 'tcp', port: 8080, guest: 0x0a000007, guestPort: 80 },
     { protocol: 'udp', port: 53, guest: 'vm1', guestPort: 5353 },
     { protocol: 'tcp', port: 22, guest: 0x0a000008, guestPort: 22 },
+  ]);
+});
+
+test('run: what is said of addresses again and again, with commas in it', () => {
+  const line = parse(
+    `${RUN} --host vm1,02:4c:40:5b:f7:3c,10.0.0.10,tag:web --host VM2,tap0,10.0.0.11 --pool 10.5.0.0/24 ` +
+      '--dhcp-option ntp-server=10.0.0.1,10.0.0.2 --dhcp-option host:vm1,224=hex:01 --dhcp-tag efi=arch:efi-x64 ' +
+      '--boot tag:efi,ipxe.efi,10.0.0.5 --boot undionly.kpxe',
+  );
+  if (line.command !== 'run') throw new Error(line.command);
+  const { hosts, pools, options, tags, boots } = line.config.dhcp!;
+  assert.equal(hosts, [
+    {
+      name: 'vm1',
+      identity: { kind: 'mac', mac: { hi: 0x024c, lo: 0x405bf73c } },
+      address: 0x0a00000a,
+      tags: ['web'],
+    },
+    { name: 'vm2', identity: { kind: 'port', port: 'tap0' }, address: 0x0a00000b, tags: [] },
+  ]);
+  assert.equal(pools, [
+    {
+      network: 0x0a050000,
+      mask: -256,
+      broadcast: 0x0a0500ff,
+      router: 0x0a050001,
+      first: 0x0a05000a,
+      last: 0x0a0500fe,
+    },
+  ]);
+  assert.equal(
+    options.map(({ scope, code, value }) => [scope, code, [...value]]),
+    [
+      [{ kind: 'all' }, 42, [10, 0, 0, 1, 10, 0, 0, 2]],
+      [{ kind: 'host', name: 'vm1' }, 224, [1]],
+    ],
+  );
+  assert.equal(tags, [{ tag: 'efi', match: { kind: 'arch', types: [7, 9] } }]);
+  assert.equal(boots, [
+    { scope: { kind: 'tag', tag: 'efi' }, file: 'ipxe.efi', server: 0x0a000005 },
+    { scope: { kind: 'all' }, file: 'undionly.kpxe', server: undefined },
   ]);
 });
 

@@ -64,6 +64,11 @@ test('defaults: what a switch is when only its network and taps are named', () =
       leaseTimeS: 43_200,
       dns: [],
       domain: '',
+      hosts: [],
+      pools: [],
+      options: [],
+      tags: [],
+      boots: [],
     },
     natAddress: parseIp4('192.168.100.254')!,
     natFiltering: 'address',
@@ -78,7 +83,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
     logLevel: 'info',
   });
   const { subnet, taps, dhcp, egress } = config;
-  for (const part of [config, subnet, taps, taps[0], dhcp, dhcp?.dns, egress, egress.rules])
+  for (const part of [config, subnet, taps, taps[0], dhcp, dhcp?.dns, dhcp?.hosts, egress, egress.rules])
     assert.ok(Object.isFrozen(part));
 });
 

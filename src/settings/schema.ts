@@ -32,6 +32,17 @@ export const list = <T>(expected: string, parse: (items: readonly string[]) => r
       return z.NEVER;
     });
 
+/** A schema of several whose own texts hold commas: given again and again, or as a list in the file. */
+export const repeated = <T>(expected: string, parse: (items: readonly string[]) => readonly T[] | Refusal) =>
+  z
+    .union([z.string(), z.array(z.string())], { error: expected })
+    .transform((value, context): readonly T[] => {
+      const parsed = parse(typeof value === 'string' ? [value] : value);
+      if (!(parsed instanceof Refusal)) return parsed;
+      context.addIssue(parsed.why);
+      return z.NEVER;
+    });
+
 export function whole(low: number, high: number, unit: string) {
   const error = `expected a whole number of ${unit} from ${low} to ${high}`;
   const digits = z.string().regex(/^\d{1,10}$/);

@@ -21,7 +21,7 @@ export enum MessageType {
   Inform,
 }
 
-/** Option codes that the server itself has to do with, RFC 2132. */
+/** Option codes that the server itself has to do with: RFC 2132, 3004 (77), 4702 (81), 3046 (82), 4578 (93, 97), 3442 (121). */
 export enum Code {
   Pad = 0,
   Mask = 1,
@@ -41,9 +41,18 @@ export enum Code {
   MaxSize = 57,
   RenewalTime = 58,
   RebindingTime = 59,
+  VendorClass = 60,
   ClientId = 61,
+  TftpServer = 66,
+  BootFile = 67,
+  UserClass = 77,
+  ClientName = 81,
   RelayAgent = 82,
+  Architecture = 93,
+  MachineId = 97,
+  SearchList = 119,
   Routes = 121,
+  MicrosoftRoutes = 249,
   End = 255,
 }
 
@@ -78,6 +87,9 @@ export interface DhcpMessage {
   type: MessageType;
   /** Code → value, joined. The type (53), overload (52), pad and end are not among them. */
   options: Map<number, Uint8Array>;
+  /** What a reply says in these fields, at most 63 and 127 bytes; `parse` leaves them out, as nobody reads a client's. */
+  sname?: Uint8Array;
+  file?: Uint8Array;
 }
 
 export const REQUEST = 1;
@@ -274,25 +286,35 @@ export function emitShared(message: DhcpMessage, limit: number): Uint8Array {
   bytes.set(message.chaddr.subarray(0, CHADDR_SIZE), CHADDR);
   mem.setUint32(COOKIE, MAGIC);
 
+  if (message.sname !== undefined) bytes.set(message.sname.subarray(0, FILE - SNAME - 1), SNAME);
+  if (message.file !== undefined) bytes.set(message.file.subarray(0, COOKIE - FILE - 1), FILE);
+
   const main: Field = { at: OPTIONS, end: size - 1, overload: 0 };
   put(bytes, main, Code.Type, Uint8Array.of(message.type));
-  writeOptions(bytes, main, message.options);
+  // A field that says something itself can't hold options beside it.
+  const spare: Field[] = [];
+  if (message.file === undefined) spare.push({ at: FILE, end: COOKIE - 1, overload: 1 });
+  if (message.sname === undefined) spare.push({ at: SNAME, end: FILE - 1, overload: 2 });
+  writeOptions(bytes, main, spare, message.options);
   bytes[main.at++] = Code.End;
   return bytes.subarray(0, Math.max(main.at, MIN_SIZE));
 }
 
-function writeOptions(bytes: Uint8Array, main: Field, options: ReadonlyMap<number, Uint8Array>): void {
+function writeOptions(
+  bytes: Uint8Array,
+  main: Field,
+  spare: readonly Field[],
+  options: ReadonlyMap<number, Uint8Array>,
+): void {
   const relay = options.get(Code.RelayAgent);
   const kept = relay === undefined ? 0 : encodedLength(relay);
   let needed = -kept;
   for (const value of options.values()) needed += encodedLength(value);
-  const overloaded = needed + kept > main.end - main.at;
+  const overloaded = spare.length > 0 && needed + kept > main.end - main.at;
   // Where it has to be overloaded, the three bytes of option 52 come out of the same space.
   const room = main.end - kept - (overloaded ? 3 : 0);
   const fields: Field[] = [{ at: main.at, end: room, overload: 0 }];
-  if (overloaded) {
-    fields.push({ at: FILE, end: COOKIE - 1, overload: 1 }, { at: SNAME, end: FILE - 1, overload: 2 });
-  }
+  if (overloaded) fields.push(...spare);
   let used = 0;
   for (const [code, value] of options) {
     if (code === Code.RelayAgent) continue;

@@ -15,7 +15,7 @@ import {
   type Said,
   SERVER,
 } from '../../fixtures/dhcp.ts';
-import { encodeOption } from '../../src/service/dhcp/options.ts';
+import type { GivenOption } from '../../src/service/dhcp/options.ts';
 import { hostResolvers, resolversIn } from '../../src/service/dhcp/resolvers.ts';
 import { DhcpService, type DhcpServiceOptions } from '../../src/service/dhcp/service.ts';
 import { type LeaseStore, MemoryStore } from '../../src/service/dhcp/store.ts';
@@ -76,6 +76,12 @@ function bench(more: Partial<DhcpServiceOptions> = {}) {
 const option = (answer: Answer | undefined, code: number): Uint8Array | undefined =>
   answer?.message.options.get(code);
 const offered = (answer: Answer | undefined): string => formatIp4(answer?.message.yiaddr ?? 0);
+const forAll = (code: number, value: Uint8Array): GivenOption => ({
+  scope: { kind: 'all' },
+  code,
+  value,
+  exact: false,
+});
 const small = { first: ip('192.168.100.10'), last: ip('192.168.100.12') };
 
 test('DISCOVER: the first free address, never network, gateway, NAT address or broadcast', async () => {
@@ -322,9 +328,9 @@ test('option 55: what is asked for and configured, each once; 50, 55 and 57 neve
 });
 
 test('option 57: a reply never exceeds it, nor 576 bytes without it; what counts most stays', async () => {
-  const extra = new Map(Array.from({ length: 8 }, (_, i) => [224 + i, new Uint8Array(120).fill(i)] as const));
-  const { say } = bench({ extra });
-  const ask = [...extra.keys(), Code.Mask, Code.Router];
+  const options = Array.from({ length: 8 }, (_, i) => forAll(224 + i, new Uint8Array(120).fill(i)));
+  const { say } = bench({ options });
+  const ask = [...options.map(({ code }) => code), Code.Mask, Code.Router];
   const plain = (await say(Discover, { ask }))!;
   assert.ok(plain.payload.length <= 576 - 28);
   assert.ok(option(plain, Code.Mask) && option(plain, Code.Router) && option(plain, Code.LeaseTime));
@@ -336,8 +342,7 @@ test('option 57: a reply never exceeds it, nor 576 bytes without it; what counts
 });
 
 test('option 121 carries the default route too, and goes only to those that ask', async () => {
-  const routes = [{ network: ip('10.8.0.0'), prefix: 13, router: ip('192.168.100.9') }];
-  const { say } = bench({ routes });
+  const { say } = bench({ options: [forAll(Code.Routes, Uint8Array.of(13, 10, 8, 192, 168, 100, 9))] });
   const value = option(await say(Discover, { ask: [Code.Routes] }), Code.Routes)!;
   assert.equal([...value], [13, 10, 8, 192, 168, 100, 9, 0, 192, 168, 100, 1]);
   assert.is(option(await say(Discover), Code.Routes), undefined);
@@ -380,7 +385,7 @@ test('hostile client ids and host names: bounded records, clean text', async () 
   const { take, say, service } = bench({ maxRecords: 3 });
   const options = new Map([[Code.HostName as number, Buffer.from('we\u0000b<1>.\x1b[31m')]]);
   await take(1, { options });
-  assert.is(service.leases()[0]?.hostname, 'web1.31m');
+  assert.is(service.leases()[0]?.hostname, 'we');
   await take(2);
   await take(3);
   assert.is(await say(Discover, { client: 4 }), undefined);
@@ -433,28 +438,6 @@ test('the host’s resolvers: a loopback stub is of no use to guests, what stand
     [],
   );
   assert.equal(resolversIn('nameserver 1.1.1.1\nsearch x\nnameserver 0.0.0.0'), [ip('1.1.1.1')]);
-});
-
-test('options by name, from the table of the dhcp package', () => {
-  const bytes = (name: string, text: string) => {
-    const option = encodeOption(name, text);
-    return typeof option === 'string' ? option : [option.code, ...option.value];
-  };
-  assert.equal(bytes('ntpServer', '10.0.0.1, 10.0.0.2'), [42, 10, 0, 0, 1, 10, 0, 0, 2]);
-  assert.equal(bytes('Boot File Size', '258'), [13, 1, 2]);
-  assert.equal(bytes('tftpServer', 'pxe'), [66, 112, 120, 101]);
-  assert.equal(bytes('43', '1 2 255'), [43, 1, 2, 255]);
-  assert.equal(bytes('224', 'de:ad'), [224, 0xde, 0xad]);
-  assert.equal(bytes('timeOffset', '-1'), [2, 255, 255, 255, 255]);
-  for (const [name, text, expects] of [
-    ['leaseTime', '5', /set by the server/],
-    ['nonsense', '5', /not known/],
-    ['ntpServer', '10.0.0', /IPv4 addresses/],
-    ['121', '10.0.0.1', /hexadecimal/],
-    ['datagramTTL', '256', /0 to 255/],
-  ] as const) {
-    assert.match(bytes(name, text) as string, expects);
-  }
 });
 
 test.run();

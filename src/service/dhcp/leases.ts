@@ -1,14 +1,14 @@
 /**
  * The leases in memory: which address belongs to which client, and which one is next to be given away.
  *
- * Every address that was ever touched has one record, found by address or by client. Records stand in a heap ordered by
- * the time at which their address may go to somebody else: the end of the lease, of the offer, or of a declined address's
- * quarantine. So an address is taken in O(log n): one that nobody has had yet while there are such, else the one whose
- * time ran out first. A client that stays away for long thus finds its address again for as long as possible.
+ * Every address that was ever touched has one record, found by address, or within its pool by client. Which address of a
+ * pool is next, the pool's shelf knows. Offers that are out are the table's: their number is bounded over all pools.
  *
- * There is at most one record an address and `maxRecords` altogether, so hostile client ids cost a bounded amount.
+ * There is at most one record an address and `maxRecords` altogether, so hostile client ids cost a bounded amount; reserved
+ * addresses come on top.
  */
 import type { Ip4 } from '../../wire/address.ts';
+import { freeAtS, NOWHERE, type Pool, Shelf } from './shelf.ts';
 
 export enum LeaseState {
   /** Promised to a client that has not asked for it yet; never on disk. */
@@ -24,7 +24,7 @@ export enum LeaseState {
 export interface LeaseRecord {
   readonly ip: Ip4;
   readonly state: LeaseState;
-  /** Identifies the client, see `clientKey`; empty when declined. */
+  /** Identifies the client, see claims.ts; empty when declined. */
   readonly key: string;
   readonly mac: string;
   readonly hostname: string;
@@ -39,7 +39,7 @@ export interface Lease {
   record: LeaseRecord;
   /** Unix time, seconds, till which an offer holds the address; 0: no offer is out. */
   offeredUntilS: number;
-  /** Index in the heap. */
+  /** Index in its shelf's heap. */
   slot: number;
 }
 
@@ -50,36 +50,21 @@ export interface Change {
   readonly after: LeaseRecord | undefined;
 }
 
-export interface Pool {
-  readonly first: Ip4;
-  readonly last: Ip4;
-  /** Addresses in between that must never be given: the gateway's, the NAT address, network and broadcast. */
-  readonly excluded: readonly Ip4[];
-}
-
-const freeAtS = (lease: Lease): number => Math.max(lease.record.expiresS, lease.offeredUntilS);
-const unsigned = (ip: Ip4): number => ip >>> 0;
-
 export class LeaseTable {
-  readonly #first: number;
-  readonly #last: number;
-  readonly #excluded: ReadonlySet<Ip4>;
+  readonly #pools: readonly Pool[];
+  readonly #shelves: readonly Shelf[];
+  readonly #reserved: ReadonlySet<Ip4>;
   readonly #maxRecords: number;
   readonly #byIp = new Map<Ip4, Lease>();
-  readonly #byKey = new Map<string, Lease>();
-  readonly #heap: Lease[] = [];
   /** In the order in which they end, since each is held for the same time. */
   readonly #offers = new Set<Lease>();
-  /** Every address below this one has a record, or is excluded, or stands in `#returned`. */
-  #untouched: number;
-  readonly #returned = new Set<Ip4>();
 
-  constructor(pool: Pool, maxRecords: number) {
-    this.#first = unsigned(pool.first);
-    this.#last = unsigned(pool.last);
-    this.#excluded = new Set(pool.excluded);
+  /** `pools` are networks apart from each other; nobody gets a `reserved` address unless `set` gives it. */
+  constructor(pools: readonly Pool[], maxRecords: number, reserved: ReadonlySet<Ip4> = new Set()) {
+    this.#pools = pools;
+    this.#reserved = reserved;
+    this.#shelves = pools.map(pool => new Shelf(pool, reserved));
     this.#maxRecords = maxRecords;
-    this.#untouched = this.#first;
   }
 
   get size(): number {
@@ -91,13 +76,25 @@ export class LeaseTable {
     return this.#byIp.values();
   }
 
-  inPool(ip: Ip4): boolean {
-    const value = unsigned(ip);
-    return this.#first <= value && value <= this.#last && !this.#excluded.has(ip);
+  /** The number of the pool in whose network an address is; -1: in none. */
+  poolOf(ip: Ip4): number {
+    const pools = this.#pools;
+    for (let i = 0; i < pools.length; i++) if ((ip & pools[i]!.mask) === pools[i]!.network) return i;
+    return -1;
   }
 
-  byKey(key: string): Lease | undefined {
-    return this.#byKey.get(key);
+  isReserved(ip: Ip4): boolean {
+    return this.#reserved.has(ip);
+  }
+
+  /** May the address go to anybody who asks? */
+  inPool(ip: Ip4): boolean {
+    return this.#shelves[this.poolOf(ip)]?.gives(ip) ?? false;
+  }
+
+  /** A client's lease in a pool. */
+  byKey(key: string, pool = 0): Lease | undefined {
+    return this.#shelves[pool]!.byKey.get(key);
   }
 
   byIp(ip: Ip4): Lease | undefined {
@@ -112,15 +109,11 @@ export class LeaseTable {
   }
 
   /** The address that a new client should get, or undefined when all are taken. Takes nothing yet. */
-  next(nowS: number): Ip4 | undefined {
-    if (this.#byIp.size < this.#maxRecords) {
-      for (const ip of this.#returned) return ip;
-      for (; this.#untouched <= this.#last; this.#untouched++) {
-        const ip = (this.#untouched | 0) as Ip4;
-        if (!this.#excluded.has(ip) && !this.#byIp.has(ip)) return ip;
-      }
-    }
-    const oldest = this.#heap[0];
+  next(nowS: number, pool = 0): Ip4 | undefined {
+    const shelf = this.#shelves[pool]!;
+    const fresh = this.#byIp.size < this.#maxRecords ? shelf.fresh(this.#byIp) : undefined;
+    if (fresh !== undefined) return fresh;
+    const oldest = shelf.oldest();
     return oldest !== undefined && freeAtS(oldest) <= nowS ? oldest.record.ip : undefined;
   }
 
@@ -138,81 +131,47 @@ export class LeaseTable {
     this.#offers.delete(lease);
     this.#offers.add(lease);
     lease.offeredUntilS = untilS;
-    this.#settle(lease.slot);
+    this.#shelfOf(lease).settle(lease);
   }
 
   /** Ends an offer, whether it was taken up or declined. */
   endOffer(lease: Lease): void {
     if (!this.#offers.delete(lease) && lease.offeredUntilS === 0) return;
     lease.offeredUntilS = 0;
-    this.#settle(lease.slot);
+    this.#shelfOf(lease).settle(lease);
   }
 
   /**
-   * Sets what is known of an address (undefined: nothing any more) and returns the change. A client has one address: the
-   * caller removes its former record first.
+   * Sets what is known of an address (undefined: nothing any more) and returns the change. A client has one address in a
+   * pool: the caller removes its former record first. The address is in a pool's network.
    */
   set(ip: Ip4, record: LeaseRecord | undefined): Change {
+    const shelf = this.#shelves[this.poolOf(ip)]!;
     const lease = this.#byIp.get(ip);
     const before = lease?.record;
-    if (lease !== undefined && this.#byKey.get(lease.record.key) === lease)
-      this.#byKey.delete(lease.record.key);
+    if (lease !== undefined && shelf.byKey.get(lease.record.key) === lease)
+      shelf.byKey.delete(lease.record.key);
     if (record === undefined) {
-      if (lease !== undefined) this.#remove(lease);
+      if (lease !== undefined) this.#remove(lease, shelf);
     } else if (lease === undefined) {
-      this.#insert({ record, offeredUntilS: 0, slot: -1 });
+      const added = { record, offeredUntilS: 0, slot: NOWHERE };
+      this.#byIp.set(ip, added);
+      shelf.add(added);
     } else {
       lease.record = record;
-      if (record.key !== '') this.#byKey.set(record.key, lease);
-      this.#settle(lease.slot);
+      if (record.key !== '') shelf.byKey.set(record.key, lease);
+      shelf.settle(lease);
     }
     return { ip, before, after: record };
   }
 
-  #insert(lease: Lease): void {
-    this.#byIp.set(lease.record.ip, lease);
-    this.#returned.delete(lease.record.ip);
-    if (lease.record.key !== '') this.#byKey.set(lease.record.key, lease);
-    lease.slot = this.#heap.length;
-    this.#heap.push(lease);
-    this.#settle(lease.slot);
-  }
-
-  #remove(lease: Lease): void {
+  #remove(lease: Lease, shelf: Shelf): void {
     this.#byIp.delete(lease.record.ip);
     this.#offers.delete(lease);
-    if (unsigned(lease.record.ip) < this.#untouched) this.#returned.add(lease.record.ip);
-    const last = this.#heap.pop()!;
-    if (last === lease) return;
-    this.#heap[lease.slot] = last;
-    last.slot = lease.slot;
-    this.#settle(last.slot);
+    shelf.remove(lease);
   }
 
-  /** Restores the heap's order after the time of the lease at `slot` has changed. */
-  #settle(slot: number): void {
-    const heap = this.#heap;
-    const lease = heap[slot]!;
-    const time = freeAtS(lease);
-    while (slot > 0) {
-      const parent = (slot - 1) >> 1;
-      if (freeAtS(heap[parent]!) <= time) break;
-      this.#place(heap[parent]!, slot);
-      slot = parent;
-    }
-    for (;;) {
-      let child = 2 * slot + 1;
-      if (child >= heap.length) break;
-      if (child + 1 < heap.length && freeAtS(heap[child + 1]!) < freeAtS(heap[child]!)) child++;
-      if (time <= freeAtS(heap[child]!)) break;
-      this.#place(heap[child]!, slot);
-      slot = child;
-    }
-    this.#place(lease, slot);
-  }
-
-  #place(lease: Lease, slot: number): void {
-    this.#heap[slot] = lease;
-    lease.slot = slot;
+  #shelfOf(lease: Lease): Shelf {
+    return this.#shelves[this.poolOf(lease.record.ip)]!;
   }
 }

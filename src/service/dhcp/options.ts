@@ -1,52 +1,88 @@
 /**
- * The options that clients are given: those of the subnet, and whatever else the operator names. Names and types of the
- * latter come from the table of the npm package `dhcp` (RFC 2132 and later); where that table is wrong or silent, the
- * few lines below say so.
+ * What the operator wants clients to be told: for all of them, for those with a tag, for one host. The most specific counts:
+ * the host's, then a tag's (of several the one given first), then what is for all, then what the network itself says.
+ *
+ * Nothing is put together for a message: what a client gets depends on its pool, its reservation and its tags alone, and each
+ * combination that comes is kept till the network's own options change.
  */
-import table from 'dhcp/lib/options.js';
-import { type Ip4, parseIp4 } from '../../wire/address.ts';
-import { bytes16, bytes32, Code } from '../../wire/dhcp.ts';
+import type { HostReservation } from '../../config.ts';
+import { formatIp4, type Ip4, UNSPECIFIED } from '../../wire/address.ts';
+import { bytes16, bytes32, Code, int32 } from '../../wire/dhcp.ts';
+import { emitRoutes, hasDefaultRoute } from '../../wire/dhcpvalues.ts';
+import type { PoolSettings } from './pools.ts';
+import { type Facts, type TagRule, testOf } from './tags.ts';
 
-export interface Route {
-  readonly network: Ip4;
-  readonly prefix: number;
-  readonly router: Ip4;
+/** Whom something is for. */
+export type Scope =
+  | { readonly kind: 'all' }
+  | { readonly kind: 'tag'; readonly tag: string }
+  | { readonly kind: 'host'; readonly name: string };
+
+export interface GivenOption {
+  readonly scope: Scope;
+  readonly code: number;
+  readonly value: Uint8Array;
+  /** Given in hexadecimal: nothing is added to it. */
+  readonly exact: boolean;
 }
 
-export interface SubnetOptions {
-  readonly mask: Ip4;
-  readonly broadcast: Ip4;
-  readonly router: Ip4;
+export interface GivenBoot {
+  readonly scope: Scope;
+  readonly file: string;
+  /** An address, a name, or the switch itself. */
+  readonly server: Ip4 | string | undefined;
+}
+
+/** What the configuration says; none of it changes while the switch runs. */
+export interface PolicySettings {
+  /** The server's own address. */
+  readonly address: Ip4;
+  readonly pools: readonly PoolSettings[];
+  readonly hosts: readonly HostReservation[];
+  readonly options: readonly GivenOption[];
+  readonly tags: readonly TagRule[];
+  readonly boots: readonly GivenBoot[];
+}
+
+/** What the network says of itself, in all pools. */
+export interface NetworkOptions {
   readonly mtu: number;
   readonly dns: readonly Ip4[];
   /** Empty: none is given. */
   readonly domain: string;
-  /** Beside the default route, which is added; empty: option 121 is not given. */
-  readonly routes: readonly Route[];
-  /** The operator's own, by code. */
-  readonly extra: ReadonlyMap<number, Uint8Array>;
 }
 
-/** Codes that the protocol gives a meaning in each message: nobody configures them. */
-const RESERVED = new Set<number>([
-  Code.Pad,
-  Code.RequestedAddress,
-  Code.LeaseTime,
-  Code.Overload,
-  Code.Type,
-  Code.ServerId,
-  Code.ParameterList,
-  Code.Message,
-  Code.MaxSize,
-  Code.RenewalTime,
-  Code.RebindingTime,
-  Code.ClientId,
-  Code.RelayAgent,
-  Code.End,
-]);
+export interface Boot {
+  /** Next server; 0: it has only a name. */
+  readonly siaddr: Ip4;
+  readonly sname: Uint8Array | undefined;
+  /** Undefined: too long for the field, so it is in option 67 alone. */
+  readonly file: Uint8Array | undefined;
+  /** Is the file to be had by HTTP? */
+  readonly http: boolean;
+}
 
-/** Codes whose value is not what the table says: compressed names (119), routes (121, 249). Given as hexadecimal. */
-const RAW = new Set([119, 121, 249]);
+/** What a client is told. */
+export interface Told {
+  /** In order of importance: what fits no more in a message is left out from the end. */
+  readonly options: ReadonlyMap<number, Uint8Array>;
+  /** What those get that ask for nothing in particular. */
+  readonly usual: readonly number[];
+  readonly boot: Boot | undefined;
+}
+
+const MAX_FILE = 127;
+const MAX_SNAME = 63;
+/** Combinations kept; with a hundred hosts and a few tags there are fewer. */
+const MAX_KEPT = 4_096;
+
+/**
+ * What goes only to those that ask: routes replace the router in clients that understand them (RFC 3442), and a boot file
+ * stands in the message's own fields.
+ */
+const ON_REQUEST = new Set<number>([Code.Routes, Code.MicrosoftRoutes, Code.TftpServer, Code.BootFile]);
+
+const encoder = new TextEncoder();
 
 const addresses = (list: readonly Ip4[]): Uint8Array => {
   const bytes = new Uint8Array(4 * list.length);
@@ -54,119 +90,128 @@ const addresses = (list: readonly Ip4[]): Uint8Array => {
   return bytes;
 };
 
-/** Option 121, RFC 3442: prefix length, the significant octets of the network, the router. */
-function classlessRoutes(routes: readonly Route[]): Uint8Array {
-  const bytes: number[] = [];
-  for (const { network, prefix, router } of routes) {
-    bytes.push(prefix, ...bytes32(network).subarray(0, Math.ceil(prefix / 8)), ...bytes32(router));
-  }
-  return Uint8Array.from(bytes);
-}
-
-/** Everything configured, in order of importance: what fits no more in a message is left out from the end. */
-export function subnetOptions(subnet: SubnetOptions): Map<number, Uint8Array> {
+function networkOptions(network: NetworkOptions, pool: PoolSettings): Map<number, Uint8Array> {
   const options = new Map<number, Uint8Array>([
-    [Code.Mask, bytes32(subnet.mask)],
-    [Code.Router, bytes32(subnet.router)],
-    [Code.Mtu, bytes16(subnet.mtu)],
-    [Code.Broadcast, bytes32(subnet.broadcast)],
+    [Code.Mask, bytes32(pool.mask)],
+    [Code.Router, bytes32(pool.router)],
+    [Code.Mtu, bytes16(network.mtu)],
+    [Code.Broadcast, bytes32(pool.broadcast)],
   ]);
-  if (subnet.dns.length > 0) options.set(Code.Dns, addresses(subnet.dns));
-  if (subnet.domain !== '') options.set(Code.DomainName, new TextEncoder().encode(subnet.domain));
-  if (subnet.routes.length > 0) {
-    // A client that takes 121 ignores the router option, so the default route stands here too.
-    const byDefault: Route = { network: 0 as Ip4, prefix: 0, router: subnet.router };
-    options.set(Code.Routes, classlessRoutes([...subnet.routes, byDefault]));
-  }
-  for (const [code, value] of subnet.extra) options.set(code, value);
+  if (network.dns.length > 0) options.set(Code.Dns, addresses(network.dns));
+  if (network.domain !== '') options.set(Code.DomainName, encoder.encode(network.domain));
   return options;
 }
 
-/** A code for `ntpServer`, `NTP…`'s full name or `42`; undefined when there is no such option. */
-export function optionCode(name: string): number | undefined {
-  if (/^\d{1,3}$/.test(name)) return Number(name) <= 255 ? Number(name) : undefined;
-  const wanted = name.toLowerCase();
-  for (const [code, entry] of Object.entries(table.opts)) {
-    const known = [entry.config, entry.attr, entry.name].some(each => each?.toLowerCase() === wanted);
-    if (known && Number(code) <= 255) return Number(code);
+export class OptionPolicy {
+  readonly #settings: PolicySettings;
+  /** Tags that anything is given for, with their tests; a reservation's own need none. */
+  readonly #rules: readonly { readonly tag: string; readonly test: (facts: Facts) => boolean }[];
+  readonly #hosts: ReadonlyMap<HostReservation, number>;
+  readonly #plain: (Told | undefined)[] = [];
+  readonly #kept = new Map<string, Told>();
+  #network: NetworkOptions = { mtu: 1500, dns: [], domain: '' };
+
+  constructor(settings: PolicySettings) {
+    this.#settings = settings;
+    const scopes = [...settings.options, ...settings.boots].map(({ scope }) => scope);
+    const used = new Set(scopes.flatMap(scope => (scope.kind === 'tag' ? [scope.tag] : [])));
+    const networks = settings.pools.map(pool => pool.network);
+    this.#rules = settings.tags
+      .filter(({ tag }) => used.has(tag))
+      .map(({ tag, match }) => ({ tag, test: testOf(match, networks) }));
+    this.#hosts = new Map(settings.hosts.map((host, index) => [host, index]));
   }
-  return undefined;
+
+  /** What guests' names end with; empty: nothing. */
+  get domain(): string {
+    return this.#network.domain;
+  }
+
+  /** The network's own options have changed. */
+  refresh(network: NetworkOptions): void {
+    this.#network = network;
+    this.#plain.length = 0;
+    this.#kept.clear();
+  }
+
+  told(facts: Facts): Told {
+    const { pool, host } = facts;
+    const tagged = this.#rules.length === 0 ? '' : this.#tagged(facts);
+    if (tagged === '' && host === undefined) {
+      this.#plain[pool] ??= this.#make(pool, undefined, '');
+      return this.#plain[pool];
+    }
+    const name = `${pool} ${host === undefined ? '' : this.#hosts.get(host)} ${tagged}`;
+    const before = this.#kept.get(name);
+    if (before !== undefined) return before;
+    if (this.#kept.size >= MAX_KEPT) this.#kept.clear();
+    const made = this.#make(pool, host, tagged);
+    this.#kept.set(name, made);
+    return made;
+  }
+
+  /** The rules that a client meets, as characters with their numbers. */
+  #tagged(facts: Facts): string {
+    let tagged = '';
+    for (const [index, rule] of this.#rules.entries())
+      if (rule.test(facts)) tagged += String.fromCharCode(index);
+    return tagged;
+  }
+
+  #make(pool: number, host: HostReservation | undefined, tagged: string): Told {
+    const tags = new Set(host?.tags);
+    for (const letter of tagged) tags.add(this.#rules[letter.charCodeAt(0)]!.tag);
+    const rank = ({ scope }: { readonly scope: Scope }): number => {
+      if (scope.kind === 'all') return 2;
+      const meant = scope.kind === 'tag' ? tags.has(scope.tag) : scope.name === host?.name;
+      if (!meant) return -1;
+      return scope.kind === 'tag' ? 1 : 0;
+    };
+    const settings = this.#settings.pools[pool]!;
+    const options = networkOptions(this.#network, settings);
+    const given = new Map<number, GivenOption>();
+    for (const option of inOrder(this.#settings.options, rank))
+      if (!given.has(option.code)) given.set(option.code, option);
+    for (const [code, { value }] of given) options.set(code, value);
+    for (const code of [Code.Routes, Code.MicrosoftRoutes]) this.#completeRoutes(options, given, code);
+    if (host !== undefined && host.name !== '' && !given.has(Code.HostName))
+      options.set(Code.HostName, encoder.encode(host.name));
+    const [first] = inOrder(this.#settings.boots, rank);
+    const boot = first === undefined ? undefined : this.#boot(first, options);
+    return { options, usual: [...options.keys()].filter(code => !ON_REQUEST.has(code)), boot };
+  }
+
+  /** A client that takes routes ignores the router option, so the default route stands among them too. */
+  #completeRoutes(
+    options: Map<number, Uint8Array>,
+    given: ReadonlyMap<number, GivenOption>,
+    code: number,
+  ): void {
+    const option = given.get(code);
+    const router = options.get(Code.Router);
+    if (option === undefined || option.exact || router === undefined || router.length < 4) return;
+    if (hasDefaultRoute(option.value)) return;
+    const byDefault = { network: UNSPECIFIED, prefix: 0, router: int32(router) as Ip4 };
+    options.set(code, Uint8Array.from([...option.value, ...emitRoutes([byDefault])]));
+  }
+
+  /** Sets options 66 and 67 too, for those that ask; what was given for them counts more. */
+  #boot({ file, server }: GivenBoot, options: Map<number, Uint8Array>): Boot {
+    const next = server ?? this.#settings.address;
+    const bytes = encoder.encode(file);
+    const name = encoder.encode(typeof next === 'string' ? next : formatIp4(next));
+    if (!options.has(Code.TftpServer)) options.set(Code.TftpServer, name);
+    if (!options.has(Code.BootFile)) options.set(Code.BootFile, bytes);
+    return {
+      siaddr: typeof next === 'string' ? UNSPECIFIED : next,
+      sname: typeof next === 'string' && name.length <= MAX_SNAME ? name : undefined,
+      file: bytes.length <= MAX_FILE ? bytes : undefined,
+      http: /^https?:/i.test(file),
+    };
+  }
 }
 
-/** How an option is called, for people. */
-export const optionName = (code: number): string => table.opts[code]?.name ?? `option ${code}`;
-
-const integer = (text: string, min: number, max: number): number | undefined => {
-  const value = /^-?\d+$/.test(text) ? Number(text) : Number.NaN;
-  return min <= value && value <= max ? value : undefined;
-};
-
-const integers = (size: 1 | 2) => (text: string) => {
-  const values = text.split(/[\s,]+/).map(each => integer(each, 0, 256 ** size - 1));
-  if (!values.every(value => value !== undefined)) return undefined;
-  return Uint8Array.from(values.flatMap(value => (size === 1 ? [value] : [...bytes16(value)])));
-};
-
-const oneInteger = (size: 1 | 2 | 4, min: number, max: number) => (text: string) => {
-  const value = integer(text, min, max);
-  return value === undefined ? undefined : bytes32(value).subarray(4 - size);
-};
-
-const addressList = (text: string): Uint8Array | undefined => {
-  const list = text.split(/[\s,]+/).map(parseIp4);
-  return list.every(ip => ip !== undefined) ? addresses(list) : undefined;
-};
-
-const flag = (text: string): Uint8Array | undefined =>
-  ['true', '1', 'false', '0'].includes(text)
-    ? Uint8Array.of(text === 'true' || text === '1' ? 1 : 0)
-    : undefined;
-
-const rawBytes = (text: string): Uint8Array | undefined =>
-  /^([0-9a-f]{2}[: ]?)+$/i.test(text)
-    ? Uint8Array.from(Buffer.from(text.replace(/[: ]/g, ''), 'hex'))
-    : undefined;
-
-interface Encoding {
-  readonly expects: string;
-  encode(text: string): Uint8Array | undefined;
-}
-
-const asText: Encoding = { expects: 'a text', encode: text => new TextEncoder().encode(text) };
-const asRaw: Encoding = { expects: 'bytes in hexadecimal', encode: rawBytes };
-
-const ENCODINGS: Readonly<Record<string, Encoding>> = {
-  IP: {
-    expects: 'one IPv4 address',
-    encode: text => (parseIp4(text) === undefined ? undefined : addressList(text)),
-  },
-  IPs: { expects: 'IPv4 addresses', encode: addressList },
-  UInt8: { expects: 'a number from 0 to 255', encode: oneInteger(1, 0, 255) },
-  UInt16: { expects: 'a number from 0 to 65535', encode: oneInteger(2, 0, 65_535) },
-  UInt32: { expects: 'a number from 0 to 4294967295', encode: oneInteger(4, 0, 0xffffffff) },
-  Int32: {
-    expects: 'a number from -2147483648 to 2147483647',
-    encode: oneInteger(4, -0x80000000, 0x7fffffff),
-  },
-  UInt8s: { expects: 'numbers from 0 to 255', encode: integers(1) },
-  UInt16s: { expects: 'numbers from 0 to 65535', encode: integers(2) },
-  Bool: { expects: 'true or false', encode: flag },
-  ASCII: asText,
-  UTF8: asText,
-};
-
-/**
- * An option as the operator writes it: name or code, and value. What comes back is its code and bytes, or a sentence
- * that says what is expected.
- */
-export function encodeOption(name: string, text: string): { code: number; value: Uint8Array } | string {
-  const code = optionCode(name);
-  if (code === undefined) return `DHCP option "${name}" is not known: give its name or its code, 1 to 254`;
-  if (RESERVED.has(code)) return `DHCP option ${code} (${optionName(code)}) is set by the server itself`;
-  const type = RAW.has(code) ? undefined : table.opts[code]?.type;
-  const encoding = (type === undefined ? undefined : ENCODINGS[type]) ?? asRaw;
-  const value = text === '' ? undefined : encoding.encode(text);
-  if (value === undefined)
-    return `DHCP option ${code} (${optionName(code)}): "${text}" is not ${encoding.expects}`;
-  return { code, value };
+/** Those of a rank that is not negative, the lowest first, and of one rank as they were given. */
+function inOrder<T>(all: readonly T[], rank: (one: T) => number): T[] {
+  return [0, 1, 2].flatMap(wanted => all.filter(one => rank(one) === wanted));
 }

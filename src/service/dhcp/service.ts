@@ -12,8 +12,10 @@ import { emitShared, Fault, MessageType, parse, REQUEST, SERVER_PORT } from '../
 import { GroupCommit } from './commit.ts';
 import { openFrame, sealFrame } from './frame.ts';
 import { type Change, type Lease, LeaseState } from './leases.ts';
-import { type Route, subnetOptions } from './options.ts';
-import { DhcpServer, Ignored, type Reply } from './server.ts';
+import { OptionPolicy, type PolicySettings } from './options.ts';
+import type { PoolSettings } from './pools.ts';
+import type { Reply } from './reply.ts';
+import { DhcpServer, Ignored } from './server.ts';
 import type { LeaseStore } from './store.ts';
 
 /** How long the answer of `resolvers` is believed. */
@@ -25,7 +27,7 @@ const MAX_RECORDS = 65_536;
 /** Frames that may wait for a commit; a frame has at most 2 KiB. */
 const MAX_QUEUE = 4_096;
 
-export interface DhcpServiceOptions {
+export interface DhcpServiceOptions extends Partial<Omit<PolicySettings, 'address' | 'pools'>> {
   readonly network: Ip4;
   readonly mask: Ip4;
   readonly broadcast: Ip4;
@@ -40,9 +42,8 @@ export interface DhcpServiceOptions {
   /** Empty: what `resolvers` says. */
   readonly dns: readonly Ip4[];
   readonly domain: string;
-  readonly routes?: readonly Route[];
-  /** Further options by code, see `encodeOption`. */
-  readonly extra?: ReadonlyMap<number, Uint8Array>;
+  /** Networks behind relays, beside the subnet. */
+  readonly pools?: readonly PoolSettings[];
   readonly offerTimeS?: number;
   readonly quarantineS?: number;
   readonly maxOffers?: number;
@@ -64,7 +65,7 @@ export interface DhcpServiceOptions {
 export interface LeaseView {
   readonly address: string;
   readonly mac: string;
-  /** `id:` and option 61, or `hw:`, type and hardware address, in hexadecimal. */
+  /** `id:` and option 61, or `hw:`, type and hardware address, in hexadecimal; or `port:` and its name. */
   readonly client: string;
   readonly hostname?: string;
   readonly state: string;
@@ -98,12 +99,12 @@ export class DhcpService {
     ignored: { ...names(Fault), ...names(Ignored), NotDhcp: 0, QueueFull: 0, NotStored: 0 },
   };
   readonly #options: DhcpServiceOptions;
+  readonly #policy: OptionPolicy;
   readonly #server: DhcpServer;
   readonly #commit: GroupCommit;
   #queue: Arrival[] = [];
   #running: Promise<void> | undefined;
   #closed = false;
-  #configured: ReadonlyMap<number, Uint8Array> = new Map();
   #configuredAtMs = Number.NEGATIVE_INFINITY;
   #warnedOfResolvers = false;
 
@@ -117,19 +118,24 @@ export class DhcpService {
       failed: (changes, cause) => this.#notStored(changes, cause),
     });
     const { network, mask, broadcast, gateway, natAddress, first, last, leaseTimeS, mtu } = options;
+    const { hosts = [], options: given = [], tags = [], boots = [] } = options;
+    const subnet = { network, mask, broadcast, router: gateway, first, last };
+    const pools = [subnet, ...(options.pools ?? [])];
+    this.#policy = new OptionPolicy({ address: gateway, pools, hosts, options: given, tags, boots });
     this.#server = new DhcpServer(
       {
         address: gateway,
-        network,
-        mask,
-        pool: { first, last, excluded: [network, broadcast, gateway, natAddress] },
+        pools,
+        hosts,
+        excluded: [natAddress],
+        policy: this.#policy,
         leaseTimeS,
         mtu,
         offerTimeS: options.offerTimeS ?? OFFER_TIME_S,
         quarantineS: options.quarantineS ?? QUARANTINE_S,
         maxOffers: options.maxOffers ?? MAX_OFFERS,
         maxRecords: options.maxRecords ?? MAX_RECORDS,
-        configured: () => this.#configured,
+        warn: sentence => options.log('warn', sentence),
       },
       options.store.load(),
     );
@@ -221,6 +227,7 @@ export class DhcpService {
     this.#refresh(nowMs);
     const origin = {
       source: datagram.source,
+      destination: datagram.destination,
       mac: datagram.sourceMac,
       port: this.#options.portName(ingress),
     };
@@ -264,16 +271,7 @@ export class DhcpService {
         'the host has no name server that guests can use, so they are given none; --dns names one',
       );
     this.#warnedOfResolvers = dns.length === 0;
-    this.#configured = subnetOptions({
-      mask: options.mask,
-      broadcast: options.broadcast,
-      router: options.gateway,
-      mtu: options.mtu,
-      dns,
-      domain: options.domain,
-      routes: options.routes ?? [],
-      extra: options.extra ?? new Map(),
-    });
+    this.#policy.refresh({ mtu: options.mtu, dns, domain: options.domain });
   }
 }
 

@@ -17,7 +17,7 @@ const SCHEMA = `
   CREATE TABLE lease (
     ip       TEXT    PRIMARY KEY,  -- dotted quad
     state    TEXT    NOT NULL,     -- Bound, Released, Declined
-    client   TEXT    NOT NULL,     -- id:<hex of option 61>, or hw:<type>:<hex of chaddr>; empty when declined
+    client   TEXT    NOT NULL,     -- id:<hex of option 61>, hw:<type>:<hex of chaddr> or port:<name>; empty when declined
     mac      TEXT    NOT NULL,
     hostname TEXT    NOT NULL,
     port     TEXT    NOT NULL,

@@ -1,0 +1,153 @@
+/**
+ * What the settings of the DHCP service must be together: reservations, pools, tags, options and boot files, each held
+ * against the subnet, the taps, and each other.
+ */
+import type { DhcpConfig, HostReservation, Subnet, TapConfig } from './config.ts';
+import type { GivenSettings } from './given.ts';
+import type { Scope } from './service/dhcp/options.ts';
+import type { PoolSettings } from './service/dhcp/pools.ts';
+import type { TagRule } from './service/dhcp/tags.ts';
+import type { GivenPool } from './settings/reservations.ts';
+import { formatIp4, type Ip4 } from './wire/address.ts';
+
+/** Settings that say nothing where no address is handed out. */
+const ONLY_WITH_DHCP = ['host', 'pool', 'dhcp-option', 'dhcp-tag', 'boot'] as const;
+
+export interface Surroundings {
+  readonly subnet: Subnet;
+  readonly natAddress: Ip4;
+  readonly taps: readonly TapConfig[];
+}
+
+type Reserving = Pick<DhcpConfig, 'hosts' | 'pools' | 'options' | 'tags' | 'boots'>;
+
+/** Throws an OperatorError when any of it is given beside what hands out no addresses. */
+export function refuseReserving(given: GivenSettings, what: string): void {
+  for (const name of ONLY_WITH_DHCP)
+    if (given.value(name) !== undefined)
+      given.refuse(name, `is given beside ${what}; expected one of the two`);
+}
+
+/** Throws an OperatorError for what can't be. */
+export function reservingOf(given: GivenSettings, around: Surroundings): Reserving {
+  const networks = given.value('pool') ?? [];
+  const pools = networks.map((pool, index) => poolOf(given, pool, networks.slice(0, index), around));
+  const hosts = given.value('host') ?? [];
+  const tags = given.value('dhcp-tag') ?? [];
+  const options = given.value('dhcp-option') ?? [];
+  const boots = given.value('boot') ?? [];
+  for (const host of hosts) checkHost(given, host, networks, around);
+  for (const rule of tags) checkTag(given, rule, hosts, networks, around);
+  const known = new Set([...tags.map(({ tag }) => tag), ...hosts.flatMap(host => host.tags)]);
+  for (const [name, list] of [['dhcp-option', options] as const, ['boot', boots] as const])
+    for (const { scope } of list) {
+      const fault = scopeFault(scope, known, hosts);
+      if (fault !== undefined) given.refuse(name, fault);
+    }
+  return { hosts, pools, options, tags, boots };
+}
+
+const has = (subnet: Subnet, ip: Ip4): boolean => (ip & subnet.mask) === subnet.network;
+const overlap = (a: Subnet, b: Subnet): boolean => has(a, b.network) || has(b, a.network);
+
+function poolOf(
+  given: GivenSettings,
+  { subnet, range, router }: GivenPool,
+  before: readonly GivenPool[],
+  around: Surroundings,
+): PoolSettings {
+  const refuse = (why: string): never => given.refuse('pool', why);
+  const other = [around.subnet, ...before.map(pool => pool.subnet)].find(each => overlap(each, subnet));
+  if (other !== undefined)
+    refuse(`names ${subnet.text}, which overlaps ${other.text}; expected networks apart from each other`);
+  const fault = hostFault(router, subnet);
+  if (fault !== undefined)
+    refuse(`names the router ${formatIp4(router)}, which is ${fault}; expected an address of ${subnet.text}`);
+  // As in the subnet itself: the first nine are left to hosts that are set up by hand, where there are that many to spare.
+  const first = (subnet.network + (subnet.prefix <= 27 ? 10 : 1)) as Ip4;
+  const { first: from, last: to } = range ?? { first, last: (subnet.broadcast - 1) as Ip4 };
+  for (const end of [from, to])
+    if (!has(subnet, end))
+      refuse(`has a range with ${formatIp4(end)}, outside ${subnet.text}; expected addresses of the pool`);
+  if (range !== undefined)
+    for (const [role, ip] of [
+      ['network address', subnet.network],
+      ['router', router],
+      ['broadcast address', subnet.broadcast],
+    ] as const)
+      if (ip >= from && ip <= to)
+        refuse(`has a range with the ${role} ${formatIp4(ip)}; expected a range without it`);
+  const { network, mask, broadcast } = subnet;
+  return { network, mask, broadcast, router, first: from, last: to };
+}
+
+/** Why an address is no host's; undefined: it may be one. */
+function hostFault(ip: Ip4, subnet: Subnet): string | undefined {
+  if (!has(subnet, ip)) return `outside ${subnet.text}`;
+  if (ip === subnet.network) return 'the network address';
+  return ip === subnet.broadcast ? 'the broadcast address' : undefined;
+}
+
+function checkHost(
+  given: GivenSettings,
+  { address, identity }: HostReservation,
+  pools: readonly GivenPool[],
+  { subnet, natAddress, taps }: Surroundings,
+): void {
+  const refuse = (why: string): never => given.refuse('host', `${why}`);
+  const text = formatIp4(address);
+  const pool = pools.find(each => has(each.subnet, address));
+  const where = pool?.subnet ?? subnet;
+  const fault =
+    hostFault(address, where) ??
+    (address === (pool?.router ?? subnet.gateway)
+      ? pool === undefined
+        ? 'the gateway'
+        : 'the router'
+      : undefined) ??
+    (address === natAddress ? 'the NAT address' : undefined);
+  if (fault !== undefined) {
+    const places = [subnet, ...pools.map(each => each.subnet)].map(each => each.text).join(' or ');
+    refuse(`reserves ${text}, which is ${fault}; expected an address for a guest in ${places}`);
+  }
+  if (identity.kind !== 'port') return;
+  if (!taps.some(tap => tap.name === identity.port))
+    refuse(
+      `names the tap ${identity.port}, which is none of the taps; expected one of them, a MAC or id:HEX`,
+    );
+  if (pool !== undefined)
+    refuse(
+      `reserves ${text} for the tap ${identity.port}, but ${where.text} is behind a relay; expected an address in ${subnet.text}`,
+    );
+}
+
+function checkTag(
+  given: GivenSettings,
+  { match }: TagRule,
+  hosts: readonly HostReservation[],
+  pools: readonly GivenPool[],
+  { subnet, taps }: Surroundings,
+): void {
+  const refuse = (why: string): never => given.refuse('dhcp-tag', why);
+  if (match.kind === 'host' && !hosts.some(host => host.name === match.name))
+    refuse(`names the host ${match.name}; expected one that a host setting names`);
+  if (match.kind === 'port' && !match.pattern.includes('*') && !taps.some(tap => tap.name === match.pattern))
+    refuse(`names the tap ${match.pattern}; expected one of the taps`);
+  if (
+    match.kind === 'pool' &&
+    ![subnet, ...pools.map(pool => pool.subnet)].some(each => each.network === match.network)
+  )
+    refuse(`names the pool ${formatIp4(match.network)}; expected the subnet or one of the pools`);
+}
+
+function scopeFault(
+  scope: Scope,
+  tags: ReadonlySet<string>,
+  hosts: readonly HostReservation[],
+): string | undefined {
+  if (scope.kind === 'tag' && !tags.has(scope.tag))
+    return `is for the tag ${scope.tag}, which nothing gives; expected one of a dhcp-tag or host setting`;
+  if (scope.kind === 'host' && !hosts.some(host => host.name === scope.name))
+    return `is for the host ${scope.name}; expected one that a host setting names`;
+  return undefined;
+}
