@@ -297,7 +297,7 @@ async function play(steps: readonly Step[]): Promise<void> {
 test('whatever machines say, move and copy: no address twice, and reserved ones to their owners alone', async () => {
   await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 60, size: 'max' }), play), {
     seed: 2131,
-    numRuns: 1_500,
+    numRuns: 4_000,
   });
 });
 
