@@ -237,7 +237,7 @@ interface Field {
 }
 
 const encodedLength = (value: Uint8Array): number =>
-  value.length + 2 * Math.max(1, Math.ceil(value.length / MAX_PIECE));
+  value.length + (value.length <= MAX_PIECE ? 2 : 2 * Math.ceil(value.length / MAX_PIECE));
 
 /** Values are a few bytes long, so a loop is quicker than a copy by `set` of a `subarray`. */
 function put(bytes: Uint8Array, field: Field, code: number, value: Uint8Array): void {
@@ -307,14 +307,30 @@ function writeOptions(
   options: ReadonlyMap<number, Uint8Array>,
 ): void {
   const relay = options.get(Code.RelayAgent);
-  const kept = relay === undefined ? 0 : encodedLength(relay);
-  let needed = -kept;
+  let needed = 0;
   for (const value of options.values()) needed += encodedLength(value);
-  const overloaded = spare.length > 0 && needed + kept > main.end - main.at;
-  // Where it has to be overloaded, the three bytes of option 52 come out of the same space.
-  const room = main.end - kept - (overloaded ? 3 : 0);
-  const fields: Field[] = [{ at: main.at, end: room, overload: 0 }];
-  if (overloaded) fields.push(...spare);
+  const room = main.end - main.at;
+  if (needed <= room) {
+    for (const [code, value] of options) if (code !== Code.RelayAgent) put(bytes, main, code, value);
+  } else {
+    const kept = relay === undefined ? 0 : encodedLength(relay);
+    writeWherever(bytes, main, kept, spare, options);
+  }
+  if (relay !== undefined && main.at + encodedLength(relay) <= main.end)
+    put(bytes, main, Code.RelayAgent, relay);
+}
+
+/** Fills the main field but for `kept` bytes, and then the spare ones. */
+function writeWherever(
+  bytes: Uint8Array,
+  main: Field,
+  kept: number,
+  spare: readonly Field[],
+  options: ReadonlyMap<number, Uint8Array>,
+): void {
+  // The three bytes of option 52 come out of the same space.
+  const first: Field = { at: main.at, end: main.end - kept - (spare.length > 0 ? 3 : 0), overload: 0 };
+  const fields = [first, ...spare];
   let used = 0;
   for (const [code, value] of options) {
     if (code === Code.RelayAgent) continue;
@@ -323,8 +339,7 @@ function writeOptions(
     put(bytes, field, code, value);
     used |= field.overload;
   }
-  main.at = fields[0]!.at;
+  main.at = first.at;
   for (const field of fields) if ((used & field.overload) !== 0) bytes[field.at] = Code.End;
   if (used !== 0) put(bytes, main, Code.Overload, Uint8Array.of(used));
-  if (relay !== undefined && main.at + kept <= main.end) put(bytes, main, Code.RelayAgent, relay);
 }

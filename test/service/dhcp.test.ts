@@ -4,75 +4,24 @@ import * as assert from 'uvu/assert';
 import {
   ANY,
   type Answer,
-  answerOf,
   clientFrame,
   clientMac,
   EVERYBODY,
   frameOf,
-  GATEWAY_MAC,
   ip,
   message,
-  type Said,
   SERVER,
 } from '../../fixtures/dhcp.ts';
 import type { GivenOption } from '../../src/service/dhcp/options.ts';
 import { hostResolvers, resolversIn } from '../../src/service/dhcp/resolvers.ts';
-import { DhcpService, type DhcpServiceOptions } from '../../src/service/dhcp/service.ts';
-import { type LeaseStore, MemoryStore } from '../../src/service/dhcp/store.ts';
+import { MemoryStore } from '../../src/service/dhcp/store.ts';
 import { formatIp4 } from '../../src/wire/address.ts';
 import * as sums from '../../src/wire/checksum.ts';
 import { BROADCAST_FLAG, Code, emit, int32, MessageType, uint16, uint32 } from '../../src/wire/dhcp.ts';
+import { bench, START_MS } from './dhcp-bench.ts';
 
-const { Discover, Offer, Request, Decline, Ack, Nak, Release, Inform } = MessageType;
-const START_MS = 1_800_000_000_000;
 const BROADCAST_MAC = { hi: 0xffff, lo: -1 };
-
-/** A service with a clock of its own; `say` hands in one message and returns the answer. */
-function bench(more: Partial<DhcpServiceOptions> = {}) {
-  const sent: { frame: Uint8Array; egress: number }[] = [];
-  const logged: string[] = [];
-  const clock = { nowMs: START_MS };
-  const store: LeaseStore = more.store ?? new MemoryStore();
-  const service = new DhcpService({
-    network: ip('192.168.100.0'),
-    mask: ip('255.255.255.0'),
-    broadcast: ip('192.168.100.255'),
-    gateway: SERVER,
-    gatewayMac: GATEWAY_MAC,
-    natAddress: ip('192.168.100.254'),
-    mtu: 1500,
-    first: ip('192.168.100.0'),
-    last: ip('192.168.100.255'),
-    leaseTimeS: 3600,
-    dns: [],
-    domain: 'vm.test',
-    store,
-    send: (frame, egress) => sent.push({ frame, egress }),
-    resolvers: () => [ip('9.9.9.9')],
-    portName: index => `tap${index}`,
-    log: (_level, sentence) => logged.push(sentence),
-    now: () => clock.nowMs,
-    ...more,
-  });
-  const hand = async (frame: Uint8Array, ingress = 0): Promise<Answer | undefined> => {
-    sent.length = 0;
-    service.handle(frame, ingress, clock.nowMs);
-    await service.settled();
-    assert.ok(sent.length <= 1);
-    return sent[0] === undefined ? undefined : answerOf(sent[0].frame);
-  };
-  const say = (type: MessageType, said: Said = {}, ingress = 0) => hand(clientFrame(type, said), ingress);
-  const take = async (client: number, said: Said = {}): Promise<string> => {
-    const offer = (await say(Discover, { ...said, client }))!;
-    const requested = offer.message.yiaddr;
-    const ack = (await say(Request, { ...said, client, requested, server: SERVER }))!;
-    assert.is(ack.message.type, Ack);
-    assert.is(ack.message.yiaddr, requested);
-    return formatIp4(ack.message.yiaddr);
-  };
-  return { service, store, sent, logged, clock, hand, say, take };
-}
-
+const { Discover, Offer, Request, Decline, Ack, Nak, Release, Inform } = MessageType;
 const option = (answer: Answer | undefined, code: number): Uint8Array | undefined =>
   answer?.message.options.get(code);
 const offered = (answer: Answer | undefined): string => formatIp4(answer?.message.yiaddr ?? 0);

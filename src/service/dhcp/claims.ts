@@ -33,14 +33,15 @@ export interface Client {
   readonly duplicate: boolean;
 }
 
-const hex = (bytes: Uint8Array): string =>
-  Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
-/** A loop: each message has one, and a pattern costs five times this. */
-function colons(digits: string): string {
-  let text = digits.slice(0, 2);
-  for (let i = 2; i < digits.length; i += 2) text += `:${digits[i]}${digits[i + 1]}`;
+const OCTETS = Array.from({ length: 256 }, (_, octet) => octet.toString(16).padStart(2, '0'));
+
+/** In hexadecimal; faster for a few bytes than a Buffer. */
+function hex(bytes: Uint8Array, between = ''): string {
+  let text = '';
+  for (let i = 0; i < bytes.length; i++) text += i === 0 ? OCTETS[bytes[i]!]! : between + OCTETS[bytes[i]!]!;
   return text;
 }
+
 const portKey = (port: string): string => `port:${port}`;
 const ID = 'id:';
 
@@ -59,9 +60,8 @@ export class Claims {
   /** `port`: where the message came in. */
   of(message: DhcpMessage, port: string, { pool, direct }: Place, nowS: number): Client {
     const id = message.options.get(Code.ClientId);
-    const hardware = hex(message.chaddr);
-    const mac = colons(hardware);
-    const base = id !== undefined && id.length > 0 ? `${ID}${hex(id)}` : `hw:${message.htype}:${hardware}`;
+    const mac = hex(message.chaddr, ':');
+    const base = id?.length ? `${ID}${hex(id)}` : `hw:${message.htype}:${hex(message.chaddr)}`;
     const at = direct ? port : '';
     const double = at === '' ? undefined : this.#double(base, mac, at, nowS);
     const host = this.#reservations.find(at, double === undefined ? base : '', mac);

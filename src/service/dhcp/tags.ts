@@ -30,13 +30,36 @@ export interface Facts {
   readonly host: HostReservation | undefined;
 }
 
+/** User classes that are looked at. */
+const MAX_CLASSES = 16;
+
 type Test = (facts: Facts) => boolean;
 
 const latin1 = (bytes: Uint8Array): string =>
   Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('latin1');
 
-const patternOf = (glob: string, flags = ''): RegExp =>
-  new RegExp(`^${glob.replace(/[.+?^${}()|[\]\\]/g, '\\$&').replaceAll('*', '.*')}$`, `s${flags}`);
+/**
+ * Does the whole text meet the pattern? By its pieces, each where it comes first: a guest chooses the text, and a regular
+ * expression with several `.*` would take it the power of their number in steps.
+ */
+function meets(pieces: readonly string[], text: string): boolean {
+  const [first = '', ...rest] = pieces;
+  const last = rest.pop();
+  if (last === undefined) return text === first;
+  if (!text.startsWith(first) || !text.endsWith(last)) return false;
+  let at = first.length;
+  for (const piece of rest) {
+    const found = text.indexOf(piece, at);
+    if (found < 0) return false;
+    at = found + piece.length;
+  }
+  return at + last.length <= text.length;
+}
+
+const patternOf = (glob: string): ((text: string) => boolean) => {
+  const pieces = glob.split('*');
+  return text => meets(pieces, text);
+};
 
 /** Of the clients that a rule means. `networks`: of the pools, by their numbers. */
 export function testOf(match: TagMatch, networks: readonly Ip4[]): Test {
@@ -51,19 +74,19 @@ export function testOf(match: TagMatch, networks: readonly Ip4[]): Test {
       return ({ host }) => host?.name === match.name;
     case 'user-class': {
       const pattern = patternOf(match.pattern);
-      return ({ message }) => userClasses(message).some(name => pattern.test(name));
+      return ({ message }) => userClasses(message).some(pattern);
     }
     case 'vendor': {
       const pattern = patternOf(match.pattern);
-      return ({ message }) => pattern.test(vendorClass(message));
+      return ({ message }) => pattern(vendorClass(message));
     }
     case 'mac': {
-      const pattern = patternOf(match.pattern, 'i');
-      return ({ mac }) => pattern.test(mac);
+      const pattern = patternOf(match.pattern.toLowerCase());
+      return ({ mac }) => pattern(mac);
     }
     case 'port': {
       const pattern = patternOf(match.pattern);
-      return ({ port }) => port !== '' && pattern.test(port);
+      return ({ port }) => port !== '' && pattern(port);
     }
   }
 }
@@ -85,7 +108,7 @@ function userClasses(message: DhcpMessage): string[] {
   const value = message.options.get(Code.UserClass);
   if (value === undefined) return [];
   const classes = [latin1(value)];
-  for (let at = 0; at < value.length; at += 1 + value[at]!)
+  for (let at = 0; at < value.length && classes.length < MAX_CLASSES; at += 1 + value[at]!)
     classes.push(latin1(value.subarray(at + 1, at + 1 + value[at]!)));
   return classes;
 }
