@@ -32,6 +32,8 @@ export interface DhcpConfig {
   readonly first: Ip4;
   readonly last: Ip4;
   readonly leaseTimeS: number;
+  /** How long a new guest's address is asked for before it is offered; 0: it is not. */
+  readonly probeMs: number;
   /** Empty: the host's own resolvers, read from resolv.conf when it is asked for. */
   readonly dns: readonly Ip4[];
   readonly domain: string;
@@ -110,6 +112,10 @@ export interface Config {
   readonly lan: string | undefined;
   readonly firewall: 'auto' | 'nft' | 'iptables' | 'ufw' | 'firewalld' | 'none';
   readonly egress: EgressConfig;
+  /** A program that is run when a lease changes. */
+  readonly leaseHook: string | undefined;
+  /** Are leases freed when their port stays down? */
+  readonly releaseOnDetach: boolean;
   readonly stateDir: string;
   readonly runDir: string;
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error';
@@ -135,6 +141,7 @@ const NO_SUBNET: Subnet = {
 };
 
 const DEFAULT_LEASE_S = 12 * 3600;
+const DEFAULT_PROBE_MS = 200;
 const DEFAULT_FLOWS = 65_536;
 const MOST_GUEST_FLOWS = 16_384;
 
@@ -151,7 +158,7 @@ export function readConfig(options: Given, file?: string): Config {
 export function readReplayConfig(options: Given, file?: string): Config {
   const given = new GivenSettings({ ...options }, file);
   const subnet = given.value('subnet') ?? Settings.shape.subnet.parse('192.168.100.0/24')!;
-  return complete(given, subnet, given.value('taps') ?? []);
+  return complete(given, subnet, given.value('taps') ?? [], 0); // captures answer what they were asked
 }
 
 /** Only where a switch of this name keeps its things, for `--undo`. */
@@ -167,7 +174,12 @@ const place = (given: GivenSettings): Place => ({
   logLevel: given.value('log-level') ?? 'info',
 });
 
-function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig[]): Config {
+function complete(
+  given: GivenSettings,
+  subnet: Subnet,
+  taps: readonly TapConfig[],
+  usualProbeMs = DEFAULT_PROBE_MS,
+): Config {
   const where = place(given);
   if (taps.some(tap => tap.name === where.name))
     given.refuse('name', 'is also the name of a tap; expected another name, as the uplink is called so');
@@ -182,7 +194,7 @@ function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig
     mtu: given.value('mtu') ?? 1500,
     ageingS: given.value('ageing') ?? 300,
     maxMacs: given.value('max-macs') ?? 65_536,
-    dhcp: uplink.kind === 'bridge' ? noDhcp(given) : dhcpOf(given, subnet, natAddress),
+    dhcp: uplink.kind === 'bridge' ? noDhcp(given) : dhcpOf(given, subnet, natAddress, usualProbeMs),
     natAddress,
     natFiltering: given.value('nat-filtering') ?? 'address',
     maxFlows,
@@ -191,6 +203,8 @@ function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig
     lan: lanOf(given, uplink, where.name),
     egress: egressOf(given, uplink, subnet, natAddress, taps),
     firewall: given.value('firewall') ?? 'auto',
+    leaseHook: given.value('lease-hook'),
+    releaseOnDetach: given.value('release-on-detach') ?? false,
   });
 }
 
@@ -313,8 +327,14 @@ export function guestFault(ip: Ip4, subnet: Subnet, natAddress: Ip4): string | u
   return role === undefined ? undefined : `names ${formatIp4(ip)}, which is the ${role}`;
 }
 
+/** What is about leases, where there are none to give. */
+const OF_LEASES = ['dhcp-probe', 'lease-hook', 'release-on-detach'] as const;
+
 /** A LAN has a DHCP server of its own; two would hand out addresses against each other. */
 function noDhcp(given: GivenSettings): undefined {
+  for (const name of OF_LEASES)
+    if (given.value(name) !== undefined)
+      given.refuse(name, 'is given beside uplink bridge, where no lease is ours; expected one of the two');
   if (given.value('dhcp-range') !== undefined)
     given.refuse(
       'dhcp-range',
@@ -322,10 +342,17 @@ function noDhcp(given: GivenSettings): undefined {
     );
 }
 
-function dhcpOf(given: GivenSettings, subnet: Subnet, natAddress: Ip4): DhcpConfig | undefined {
+function dhcpOf(
+  given: GivenSettings,
+  subnet: Subnet,
+  natAddress: Ip4,
+  usualProbeMs: number,
+): DhcpConfig | undefined {
   const asked = given.value('dhcp-range');
   if (given.value('no-dhcp') === true) {
-    if (asked !== undefined) given.refuse('dhcp-range', 'is given beside no-dhcp; expected one of the two');
+    for (const name of ['dhcp-range', ...OF_LEASES] as const)
+      if (given.value(name) !== undefined)
+        given.refuse(name, 'is given beside no-dhcp; expected one of the two');
     return undefined;
   }
   if (asked !== undefined) checkRange(given, asked, subnet, natAddress);
@@ -333,6 +360,7 @@ function dhcpOf(given: GivenSettings, subnet: Subnet, natAddress: Ip4): DhcpConf
   return {
     ...range,
     leaseTimeS: given.value('lease-time') ?? DEFAULT_LEASE_S,
+    probeMs: given.value('dhcp-probe') ?? usualProbeMs,
     dns: given.value('dns') ?? [],
     domain: given.value('domain') ?? '',
   };

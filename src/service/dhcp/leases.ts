@@ -48,6 +48,8 @@ export interface Change {
   readonly ip: Ip4;
   readonly before: LeaseRecord | undefined;
   readonly after: LeaseRecord | undefined;
+  /** The address was found in use, by a probe: no client was told of it. */
+  readonly conflict?: boolean;
 }
 
 export interface Pool {
@@ -84,6 +86,14 @@ export class LeaseTable {
 
   get size(): number {
     return this.#byIp.size;
+  }
+
+  /** Addresses that clients may have. */
+  get capacity(): number {
+    const within = [...this.#excluded].filter(
+      ip => this.#first <= unsigned(ip) && unsigned(ip) <= this.#last,
+    );
+    return this.#last - this.#first + 1 - within.length;
   }
 
   /** Every record, in no order. */

@@ -26,6 +26,7 @@ import {
   uint16,
   uint32,
 } from '../../wire/dhcp.ts';
+import { release } from './ends.ts';
 import { PACKET_OVERHEAD } from './frame.ts';
 import { type Change, type Lease, type LeaseRecord, LeaseState, LeaseTable, type Pool } from './leases.ts';
 
@@ -85,6 +86,8 @@ export interface Outcome {
   readonly ignored?: Ignored;
   /** In the order in which they were made. Offers are not among them: they need not survive. */
   readonly changes: readonly Change[];
+  /** The client has no claim to what it is offered, and it is on our network: somebody else there may use the address. */
+  readonly unclaimed?: boolean;
 }
 
 const NONE = 0 as Ip4;
@@ -182,8 +185,10 @@ export class DhcpServer {
       table.set(ip, { ...this.#describe(message, origin), ip, key, state: LeaseState.Offered, expiresS: 0 });
       lease = table.byIp(ip) as Lease;
     }
+    const claims = holds || lease.record.state !== LeaseState.Offered || message.giaddr !== NONE;
     table.hold(lease, nowS + this.#options.offerTimeS);
-    return { reply: this.#grant(message, origin, MessageType.Offer, lease.record.ip), changes: [] };
+    const reply = this.#grant(message, origin, MessageType.Offer, lease.record.ip);
+    return { reply, changes: [], unclaimed: !claims };
   }
 
   #request(message: DhcpMessage, origin: Origin, nowS: number): Outcome {
@@ -261,13 +266,7 @@ export class DhcpServer {
       this.#withdraw(lease);
       return QUIET;
     }
-    this.table.endOffer(lease);
-    const record = {
-      ...lease.record,
-      state: LeaseState.Released,
-      expiresS: Math.min(lease.record.expiresS, nowS),
-    };
-    return { changes: [this.table.set(record.ip, record)] };
+    return { changes: [release(this.table, lease, nowS)] };
   }
 
   /** The client's lease if it is the one that the message is about, and the message is for us. */
