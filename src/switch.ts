@@ -32,13 +32,13 @@ import { portFault } from './host/sockets.ts';
 import { TapFollower } from './host/taps.ts';
 import { undo, undoStale } from './host/undo.ts';
 import { dhcpSettings, gatewaySettings } from './identity.ts';
+import { openLeases } from './leasestore.ts';
 import { checkHooks, Life } from './life.ts';
 import type { Log } from './log.ts';
 import { loadNative } from './port/native.ts';
 import { PortTable } from './porttable.ts';
 import { hostResolvers } from './service/dhcp/resolvers.ts';
 import { DhcpService } from './service/dhcp/service.ts';
-import { SqliteStore } from './service/dhcp/sqlite.ts';
 import { NameService } from './service/names/service.ts';
 import { monotonicMs, viewsOf } from './status.ts';
 import { uplinkOf } from './uplink.ts';
@@ -228,11 +228,7 @@ export class Switch {
     if (config.dhcp === undefined) return undefined;
     const service = new DhcpService({
       ...dhcpSettings(config, config.dhcp),
-      store: new SqliteStore(
-        join(config.stateDir, `${config.name}.leases.db`),
-        text => this.#log.warn(text),
-        Date.now(),
-      ),
+      store: openLeases(config, text => this.#log.warn(text)),
       send: (frame, egress) => void plane.inject(frame, egress),
       flood: frame => void plane.inject(frame, FLOOD),
       resolvers: hostResolvers,
