@@ -7,8 +7,6 @@ import { delaysMs, dhcpPeers, type Server } from './peers/dhcp.ts';
 import { makeEnds, middle, switchWay } from './stage.ts';
 import { percentile, roundTrips } from './traffic.ts';
 
-/** As the peers are, which look for nobody at an address before they offer it. */
-const BARE: readonly string[] = [];
 const SUBNET = '172.20.0.0/16';
 
 const HERE: Server = { name: 'vsw0', tap: 'tap2', gateway: '172.20.0.1', relay: '172.20.255.250/16' };
@@ -55,7 +53,7 @@ export async function dhcpBench(): Promise<Figure[]> {
   const lab = new Lab('dhcp');
   try {
     const [host, green] = [await lab.netns('host'), await lab.netns('green')];
-    const where = ['--name', HERE.name, '--subnet', SUBNET, '--uplink', 'none', ...BARE];
+    const where = ['--name', HERE.name, '--subnet', SUBNET, '--uplink', 'none'];
     const child = await lab.startSwitch(host, ...where, '--taps', `${HERE.tap}@${green}`);
     await lab.ip(green, 'addr', 'add', HERE.relay, 'dev', HERE.tap);
     await lab.ip(green, 'link', 'set', HERE.tap, 'up');

@@ -48,6 +48,8 @@ export interface DhcpConfig extends Pick<PolicySettings, 'hosts' | 'options' | '
   readonly first: Ip4;
   readonly last: Ip4;
   readonly leaseTimeS: number;
+  /** How long a new guest's address is asked for before it is offered; 0: it is not. */
+  readonly probeMs: number;
   /** Empty: the host's own resolvers, read from resolv.conf when it is asked for. */
   readonly dns: readonly Ip4[];
   readonly domain: string;
@@ -128,6 +130,10 @@ export interface Config {
   readonly lan: string | undefined;
   readonly firewall: 'auto' | 'nft' | 'iptables' | 'ufw' | 'firewalld' | 'none';
   readonly egress: EgressConfig;
+  /** A program that is run when a lease changes. */
+  readonly leaseHook: string | undefined;
+  /** Are leases freed when their port stays down? */
+  readonly releaseOnDetach: boolean;
   readonly stateDir: string;
   readonly runDir: string;
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error';
@@ -153,6 +159,7 @@ const NO_SUBNET: Subnet = {
 };
 
 const DEFAULT_LEASE_S = 12 * 3600;
+const DEFAULT_PROBE_MS = 200;
 const DEFAULT_FLOWS = 65_536;
 const MOST_GUEST_FLOWS = 16_384;
 
@@ -169,7 +176,7 @@ export function readConfig(options: Given, file?: string): Config {
 export function readReplayConfig(options: Given, file?: string): Config {
   const given = new GivenSettings({ ...options }, file);
   const subnet = given.value('subnet') ?? Settings.shape.subnet.parse('192.168.100.0/24')!;
-  return complete(given, subnet, given.value('taps') ?? []);
+  return complete(given, subnet, given.value('taps') ?? [], 0); // captures answer what they were asked
 }
 
 /** Only where a switch of this name keeps its things, for `--undo`. */
@@ -185,7 +192,12 @@ const place = (given: GivenSettings): Place => ({
   logLevel: given.value('log-level') ?? 'info',
 });
 
-function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig[]): Config {
+function complete(
+  given: GivenSettings,
+  subnet: Subnet,
+  taps: readonly TapConfig[],
+  usualProbeMs = DEFAULT_PROBE_MS,
+): Config {
   const where = place(given);
   if (taps.some(tap => tap.name === where.name))
     given.refuse('name', 'is also the name of a tap; expected another name, as the uplink is called so');
@@ -200,7 +212,7 @@ function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig
     mtu: given.value('mtu') ?? 1500,
     ageingS: given.value('ageing') ?? 300,
     maxMacs: given.value('max-macs') ?? 65_536,
-    dhcp: uplink.kind === 'bridge' ? noDhcp(given) : dhcpOf(given, subnet, natAddress, taps),
+    dhcp: uplink.kind === 'bridge' ? noDhcp(given) : dhcpOf(given, subnet, natAddress, taps, usualProbeMs),
     natAddress,
     natFiltering: given.value('nat-filtering') ?? 'address',
     maxFlows,
@@ -209,6 +221,8 @@ function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig
     lan: lanOf(given, uplink, where.name),
     egress: egressOf(given, uplink, subnet, natAddress, taps),
     firewall: given.value('firewall') ?? 'auto',
+    leaseHook: given.value('lease-hook'),
+    releaseOnDetach: given.value('release-on-detach') ?? false,
   });
 }
 
@@ -333,12 +347,7 @@ export function guestFault(ip: Ip4, subnet: Subnet, natAddress: Ip4): string | u
 
 /** A LAN has a DHCP server of its own; two would hand out addresses against each other. */
 function noDhcp(given: GivenSettings): undefined {
-  if (given.value('dhcp-range') !== undefined)
-    given.refuse(
-      'dhcp-range',
-      "is given beside uplink bridge, where the LAN's own server serves; expected one of the two",
-    );
-  refuseReserving(given, 'uplink bridge');
+  refuseReserving(given, "uplink bridge, where the LAN's own server serves");
 }
 
 function dhcpOf(
@@ -346,10 +355,10 @@ function dhcpOf(
   subnet: Subnet,
   natAddress: Ip4,
   taps: readonly TapConfig[],
+  usualProbeMs: number,
 ): DhcpConfig | undefined {
   const asked = given.value('dhcp-range');
   if (given.value('no-dhcp') === true) {
-    if (asked !== undefined) given.refuse('dhcp-range', 'is given beside no-dhcp; expected one of the two');
     refuseReserving(given, 'no-dhcp');
     return undefined;
   }
@@ -358,6 +367,7 @@ function dhcpOf(
   return {
     ...range,
     leaseTimeS: given.value('lease-time') ?? DEFAULT_LEASE_S,
+    probeMs: given.value('dhcp-probe') ?? usualProbeMs,
     dns: given.value('dns') ?? [],
     domain: given.value('domain') ?? '',
     ...reservingOf(given, { subnet, natAddress, taps }),

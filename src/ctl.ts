@@ -1,8 +1,10 @@
 /** vswitchctl: what a running switch is doing, as tables for people or JSON for programs. */
 import { Command, CommanderError, Option } from 'commander';
-import { ask, tell } from './control/client.ts';
+import { ask, follow, tell } from './control/client.ts';
 import { diagnosisText } from './control/diagnosis.ts';
+import { eventText } from './control/happened.ts';
 import {
+  dhcpText,
   egressText,
   flowsText,
   forwardsText,
@@ -12,7 +14,9 @@ import {
   statusText,
 } from './control/screen.ts';
 import type {
+  DhcpView,
   EgressView,
+  EventView,
   FlowView,
   ForwardView,
   LeaseView,
@@ -72,6 +76,19 @@ show<EgressView>(
   'what guests may reach: rules with packets, and names they have learnt',
   egressText,
 );
+
+show<DhcpView | null>('dhcp', 'the DHCP server: messages, how full its pool is, probes', dhcpText);
+
+program
+  .command('events')
+  .description('what happens, a line each, till it is ended')
+  .action(() => {
+    process.stdout.on('error', () => process.exit()); // the reader has gone
+    const { json } = where();
+    const show = (line: string): void =>
+      console.log(json === true ? line : eventText(JSON.parse(line) as EventView));
+    return follow(socket(), 'events', show);
+  });
 
 const forward = program.command('forward').description("ports of the host that are passed on to guests'");
 forward

@@ -21,13 +21,19 @@ export async function diagnose(given: Given, file: string | undefined, fix: bool
 }
 
 async function findingsOf(config: Config): Promise<Finding[]> {
-  const running = await runningConfig(config);
+  const running = await runningSwitch(config);
   const resolvers = hostResolvers().length;
-  return examine(await readFacts({ subject: running ?? config, running: running !== undefined, resolvers }));
+  const { subject, unwritten } = running ?? { subject: config, unwritten: undefined };
+  return examine(await readFacts({ subject, running: running !== undefined, resolvers, unwritten }));
+}
+
+interface RunningSwitch {
+  readonly subject: Config;
+  readonly unwritten: string | undefined;
 }
 
 /** What a switch of this name says of itself; undefined when none answers. */
-async function runningConfig(config: Config): Promise<Config | undefined> {
+async function runningSwitch(config: Config): Promise<RunningSwitch | undefined> {
   const socket = `${config.runDir}/${config.name}.sock`;
   try {
     const status = await ask<StatusView>(socket, 'status');
@@ -36,7 +42,7 @@ async function runningConfig(config: Config): Promise<Config | undefined> {
     const subnet =
       uplink.kind === 'bridge' ? config.subnet : readReplayConfig({ subnet: status.subnet }).subnet;
     const taps = ports.filter(port => port.name !== status.uplinkPort).map(tapOf);
-    return { ...config, subnet, uplink, taps };
+    return { subject: { ...config, subnet, uplink, taps }, unwritten: status.leasesUnwritten };
   } catch (error) {
     if (error instanceof OperatorError && error.code === 'NotRunning') return undefined;
     throw error;

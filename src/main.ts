@@ -12,6 +12,7 @@ import { checkBridgeable } from './host/lan.ts';
 import { checkLan } from './host/links.ts';
 import { plan, planTaps } from './host/plan.ts';
 import { undoAll } from './host/undo.ts';
+import { checkHooks } from './life.ts';
 import { openLog } from './log.ts';
 import { notify } from './notify.ts';
 import { loadNative } from './port/native.ts';
@@ -70,6 +71,7 @@ async function runSwitch(config: Config): Promise<void> {
 let failed: (cause: Error) => void = () => undefined;
 
 async function dryRun(config: Config): Promise<void> {
+  checkHooks(config);
   await checkLan(config);
   if (config.uplink.kind === 'bridge') checkBridgeable(loadNative(), config.uplink.interface);
   const present = await readPresent(config, []);

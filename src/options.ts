@@ -21,7 +21,16 @@ import { HOST, POOL, parseHosts, parsePools } from './settings/reservations.ts';
 import { list, oneOf, repeated, text, whole } from './settings/schema.ts';
 import { parseName, parseTaps } from './settings/taps.ts';
 import { parseUplink, UPLINK } from './settings/uplink.ts';
-import { DOMAIN, FOLDER, LEASE_TIME, parseDomain, parseFolder, parseLeaseTime } from './settings/values.ts';
+import {
+  DOMAIN,
+  FOLDER,
+  LEASE_TIME,
+  PROGRAM,
+  parseDomain,
+  parseFolder,
+  parseLeaseTime,
+  parseProgram,
+} from './settings/values.ts';
 
 const lines = (...parts: string[]): string => parts.join('\n');
 
@@ -104,6 +113,30 @@ export const SETTINGS = {
     schema: z
       .union([z.string(), z.int().transform(String)], { error: LEASE_TIME })
       .pipe(text(LEASE_TIME, parseLeaseTime)),
+  },
+  'dhcp-probe': {
+    flags: '--dhcp-probe <MS>',
+    group: 'dhcp',
+    help: lines(
+      'how long somebody who has an address already is given to say so, before',
+      'it is offered to a new guest; at most 500, 0: nobody is asked (default: 200)',
+    ),
+    schema: whole(0, 500, 'milliseconds'),
+  },
+  'lease-hook': {
+    flags: '--lease-hook <PROGRAM>',
+    group: 'dhcp',
+    help: lines(
+      'run at each lease event with the arguments',
+      'bound|renewed|released|expired|declined ADDRESS MAC HOSTNAME',
+    ),
+    schema: text(PROGRAM, parseProgram),
+  },
+  'release-on-detach': {
+    flags: '--release-on-detach',
+    group: 'dhcp',
+    help: 'free the leases of a guest whose port stays down',
+    schema: z.boolean({ error: 'expected true or false' }),
   },
   dns: {
     flags: '--dns <LIST>',

@@ -21,8 +21,11 @@ export const uplinkName = ({ name, uplink }: Config): string =>
 
 export class PortTable {
   readonly entries: readonly PortEntry[];
+  readonly #turned: (name: string, up: boolean) => void;
 
-  constructor(config: Config) {
+  /** `turned` is called when a port goes up or down. */
+  constructor(config: Config, turned: (name: string, up: boolean) => void) {
+    this.#turned = turned;
     const names = config.taps.map(tap => tap.name);
     const entry = (name: string, index: number): PortEntry => ({
       index,
@@ -53,7 +56,7 @@ export class PortTable {
 
   detached(name: string): void {
     this.attached(name, '-', undefined);
-    this.#find(name).up = false;
+    this.carrier(name, false);
   }
 
   /** True when that is news. */
@@ -61,6 +64,7 @@ export class PortTable {
     const entry = this.#find(name);
     const news = entry.up !== up;
     entry.up = up;
+    if (news) this.#turned(name, up);
     return news;
   }
 

@@ -6,7 +6,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from './config.ts';
-import { type Batch, BY_ADDRESS, GATEWAY_PORT } from './dataplane/batch.ts';
+import { type Batch, BY_ADDRESS, FLOOD, GATEWAY_PORT } from './dataplane/batch.ts';
 import { counterMemory } from './dataplane/counters.ts';
 import { Dataplane } from './dataplane/dataplane.ts';
 import { fdbMemory } from './dataplane/fdb.ts';
@@ -59,6 +59,7 @@ export async function replay(config: Config, inputs: readonly ReplayInput[]): Pr
   const queue = inputs.flatMap((input, index) => input.frames.map(frame => ({ index, frame })));
   queue.sort((a, b) => timeMs(a.frame) - timeMs(b.frame)); // stable: as given, where times are equal
   for (const { index, frame } of queue) await stage.play(index, frame);
+  await stage.finish();
   return stage.result();
 }
 
@@ -72,6 +73,8 @@ class ReplayStage {
   readonly #watched: NameService;
   readonly #sent: Captured[][];
   readonly #punted: { frame: Uint8Array; ingress: number }[] = [];
+  /** What the control plane waits for; without them its time would be the machine's. */
+  readonly #alarms: { readonly atMs: number; readonly act: () => void }[] = [];
   #nowMs = Number.NaN;
 
   constructor(config: Config, names: readonly string[]) {
@@ -116,7 +119,7 @@ class ReplayStage {
 
   async play(index: number, frame: Captured): Promise<void> {
     const nowMs = timeMs(frame);
-    this.#advance(nowMs);
+    await this.#advance(nowMs);
     (this.#ports[index] as MemoryPort).give(frame.data);
     this.#dataplane.serve(index, nowMs);
     for (const punted of this.#punted.splice(0))
@@ -124,10 +127,20 @@ class ReplayStage {
       else this.#dhcp?.handle(punted.frame, punted.ingress, nowMs);
     await this.#dhcp?.settled();
     await this.#watched.settled();
-    for (const [at, port] of this.#ports.entries()) {
+    this.#collect(frame);
+  }
+
+  /** What was asked at the end of the captures gets no answer. */
+  async finish(): Promise<void> {
+    await this.#ring(Number.POSITIVE_INFINITY);
+  }
+
+  /** Takes what the ports have sent, as at a frame's time. */
+  #collect(at: Pick<Captured, 'seconds' | 'nanoseconds'>): void {
+    const { seconds, nanoseconds } = at;
+    for (const [index, port] of this.#ports.entries())
       for (const data of port.sent.splice(0))
-        this.#sent[at]?.push({ ...frame, data, originalLength: data.length });
-    }
+        this.#sent[index]?.push({ seconds, nanoseconds, data, originalLength: data.length });
   }
 
   result(): ReplayResult {
@@ -155,11 +168,27 @@ class ReplayStage {
   }
 
   /** Lets the data plane's timers see the time between two frames. */
-  #advance(toMs: number): void {
+  async #advance(toMs: number): Promise<void> {
     if (Number.isNaN(this.#nowMs)) this.#nowMs = toMs;
+    await this.#ring(toMs);
     this.#nowMs = Math.max(this.#nowMs, toMs - MAX_TICKS * TICK_MS);
     for (; this.#nowMs + TICK_MS <= toMs; this.#nowMs += TICK_MS) this.#dataplane.tick(this.#nowMs + TICK_MS);
     this.#nowMs = Math.max(this.#nowMs, toMs);
+  }
+
+  /** Lets what waits for a time by then happen, and what follows from it. */
+  async #ring(byMs: number): Promise<void> {
+    for (;;) {
+      this.#alarms.sort((a, b) => a.atMs - b.atMs);
+      const next = this.#alarms[0];
+      if (next === undefined || next.atMs > byMs) return;
+      this.#alarms.shift();
+      this.#nowMs = Math.max(this.#nowMs, next.atMs);
+      next.act();
+      await this.#dhcp?.settled();
+      const seconds = Math.floor(next.atMs / 1000);
+      this.#collect({ seconds, nanoseconds: Math.round((next.atMs - seconds * 1000) * 1e6) });
+    }
   }
 
   #punt(batch: Batch, row: number): boolean {
@@ -174,6 +203,8 @@ class ReplayStage {
       ...dhcpSettings(config, dhcp),
       store: new MemoryStore(),
       send: (frame, egress) => this.#dataplane.inject(frame, egress, this.#nowMs),
+      flood: frame => this.#dataplane.inject(frame, FLOOD, this.#nowMs),
+      after: (ms, act) => void this.#alarms.push({ atMs: this.#nowMs + ms, act }),
       resolvers: () => [],
       portName: index => this.#ports[index]?.name ?? '',
       log: () => undefined,

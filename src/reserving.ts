@@ -11,7 +11,10 @@ import type { GivenPool } from './settings/reservations.ts';
 import { formatIp4, type Ip4 } from './wire/address.ts';
 
 /** Settings that say nothing where no address is handed out. */
-const ONLY_WITH_DHCP = ['host', 'pool', 'dhcp-option', 'dhcp-tag', 'boot'] as const;
+const ONLY_WITH_DHCP = [
+  ...(['dhcp-range', 'dhcp-probe', 'lease-hook', 'release-on-detach'] as const),
+  ...(['host', 'pool', 'dhcp-option', 'dhcp-tag', 'boot'] as const),
+];
 
 export interface Surroundings {
   readonly subnet: Subnet;

@@ -1,6 +1,6 @@
 /** The API's views, read from the data plane's shared memory and the control plane's tables. */
 import type { Config, EgressConfig } from './config.ts';
-import type { EgressView, FlowView, Views } from './control/views.ts';
+import type { DhcpView, EgressView, FlowView, Views } from './control/views.ts';
 import { Counters } from './dataplane/counters.ts';
 import { countEntries, listEntries } from './dataplane/fdb.ts';
 import type { SharedMemory } from './dataplane/messages.ts';
@@ -8,6 +8,7 @@ import type { Forwarding } from './forwarding.ts';
 import { type Flow, listFlows } from './gateway/flowmemory.ts';
 import type { EgressPolicy } from './gateway/policy.ts';
 import { stateName } from './gateway/tcpstate.ts';
+import type { Life } from './life.ts';
 import { type PortTable, uplinkName } from './porttable.ts';
 import type { DhcpService } from './service/dhcp/service.ts';
 import type { NameService } from './service/names/service.ts';
@@ -33,6 +34,7 @@ export function viewsOf(
   dhcp: DhcpService | undefined,
   forwarding: Forwarding,
   egress: EgressParts,
+  life: Life,
 ): Views {
   const counters = new Counters(memory.counters);
   const started = monotonicS();
@@ -53,6 +55,7 @@ export function viewsOf(
         macs: macs.size,
         maxMacs: config.maxMacs,
         unlearnt: macs.unlearnt,
+        ...(dhcp?.fault === undefined ? {} : { leasesUnwritten: dhcp.fault }),
       };
     },
     ports: () =>
@@ -75,11 +78,20 @@ export function viewsOf(
         ageS: Math.max(0, monotonicS() - entry.seenS),
       })),
     leases: () => dhcp?.leases() ?? [],
+    dhcp: () => (dhcp === undefined ? null : dhcpView(dhcp, life)),
     forwards: () => forwarding.list(),
     egress: () => egressView(config.egress, egress),
     flows: () => listFlows(memory.flows, monotonicS()).map(flow => flowView(flow, config)),
   };
 }
+
+const dhcpView = (dhcp: DhcpService, { hook }: Life): DhcpView => ({
+  ...dhcp.counters,
+  pool: dhcp.pool(),
+  probes: dhcp.probes,
+  ...(hook === undefined ? {} : { hook }),
+  ...(dhcp.fault === undefined ? {} : { unwritten: dhcp.fault }),
+});
 
 function egressView({ rules, otherwise }: EgressConfig, { policy, names }: EgressParts): EgressView {
   const hits = new Float64Array(policy.hits);

@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import type { Config } from './config.ts';
 import { Api } from './control/api.ts';
 import type { Views } from './control/views.ts';
-import { BY_ADDRESS } from './dataplane/batch.ts';
+import { BY_ADDRESS, FLOOD } from './dataplane/batch.ts';
 import { type GatewaySettings, UPLINK_PORT } from './dataplane/messages.ts';
 import { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
@@ -32,16 +32,20 @@ import { portFault } from './host/sockets.ts';
 import { TapFollower } from './host/taps.ts';
 import { undo, undoStale } from './host/undo.ts';
 import { dhcpSettings, gatewaySettings } from './identity.ts';
+import { openLeases } from './leasestore.ts';
+import { checkHooks, Life } from './life.ts';
 import type { Log } from './log.ts';
 import { loadNative } from './port/native.ts';
 import { PortTable } from './porttable.ts';
 import { hostResolvers } from './service/dhcp/resolvers.ts';
 import { DhcpService } from './service/dhcp/service.ts';
-import { SqliteStore } from './service/dhcp/sqlite.ts';
 import { NameService } from './service/names/service.ts';
 import { monotonicMs, viewsOf } from './status.ts';
 import { uplinkOf } from './uplink.ts';
 import { UNSPECIFIED } from './wire/address.ts';
+
+/** How often leases are looked after that end. */
+const DHCP_TICK_MS = 1_000;
 
 /** Where its control socket is. */
 export const socketPath = (config: Pick<Config, 'name' | 'runDir'>): string =>
@@ -54,6 +58,7 @@ export class Switch {
   readonly #native = loadNative();
   readonly #locks = new Locks();
   readonly #ports: PortTable;
+  readonly #life: Life;
   #dhcp: DhcpService | undefined;
   #hostForwards: HostForwards | undefined;
   readonly #gateway: GatewaySettings;
@@ -65,7 +70,8 @@ export class Switch {
     this.#config = config;
     this.#log = log;
     this.#failed = failed;
-    this.#ports = new PortTable(config);
+    this.#life = new Life(config, log, port => this.#dhcp?.releasePort(port));
+    this.#ports = new PortTable(config, this.#life.portTurned);
     this.#gateway = gatewaySettings(config, hostResolvers());
   }
 
@@ -81,6 +87,7 @@ export class Switch {
 
   /** Ends everything, as far as it was started, and undoes every change to the host. */
   async stop(): Promise<void> {
+    this.#life.stopping();
     for (const end of this.#endings.splice(0).reverse()) {
       try {
         await end();
@@ -92,6 +99,7 @@ export class Switch {
 
   async #start(): Promise<void> {
     const config = this.#config;
+    checkHooks(config);
     await this.#locks.take(config);
     this.#endings.push(() => this.#locks.release());
     const journal = openJournal(config);
@@ -119,15 +127,20 @@ export class Switch {
     await forwarding.start();
     await this.#followTaps(plane, journal, shields);
     const egress = { policy: this.#gateway.egress, names };
-    const views = viewsOf(config, plane.memory, this.#ports, this.#dhcp, forwarding, egress);
+    const views = viewsOf(config, plane.memory, this.#ports, this.#dhcp, forwarding, egress, this.#life);
     await this.#listen(views, forwarding);
   }
 
   async #listen(views: Views, forwarding: Forwarding): Promise<void> {
-    const api = new Api(socketPath(this.#config), views, {
-      addForward: text => forwarding.add(text),
-      removeForward: name => forwarding.remove(name),
-    });
+    const api = new Api(
+      socketPath(this.#config),
+      views,
+      {
+        addForward: text => forwarding.add(text),
+        removeForward: name => forwarding.remove(name),
+      },
+      listener => this.#life.events.on(listener),
+    );
     await api.listen();
     this.#endings.push(() => api.close());
   }
@@ -215,22 +228,28 @@ export class Switch {
     if (config.dhcp === undefined) return undefined;
     const service = new DhcpService({
       ...dhcpSettings(config, config.dhcp),
-      store: new SqliteStore(
-        join(config.stateDir, `${config.name}.leases.db`),
-        text => this.#log.warn(text),
-        Date.now(),
-      ),
+      store: openLeases(config, text => this.#log.warn(text)),
       send: (frame, egress) => void plane.inject(frame, egress),
+      flood: frame => void plane.inject(frame, FLOOD),
       resolvers: hostResolvers,
       portName: index => this.#ports.nameOf(index),
-      changed,
+      changed: changes => {
+        this.#life.leasesChanged(changes);
+        changed();
+      },
+      expired: this.#life.leasesExpired,
       log: (level, sentence) => this.#log[level](sentence),
       now: Date.now,
     });
     plane.on('punt', (frame, ingress) => {
       if (ingress !== UPLINK_PORT) service.handle(frame, ingress, Date.now());
     });
-    this.#endings.push(() => service.close());
+    const ticks = setInterval(() => service.tick(), DHCP_TICK_MS).unref();
+    this.#endings.push(
+      () => this.#life.stop(),
+      () => service.close(),
+      () => clearInterval(ticks),
+    );
     return service;
   }
 

@@ -32,7 +32,7 @@ function refusal(act: () => unknown): OperatorError {
 test('run: every option reaches the configuration', () => {
   const line = parse(
     '--subnet 10.0.0.0/24 --taps tap0 --taps tap1@red --name lab --mtu 1400 --ageing 60 --max-macs 1024 ' +
-      '--dhcp-range 10.0.0.20-10.0.0.30 --lease-time 30m --dns 9.9.9.9 --domain lab.test --uplink none ' +
+      '--dhcp-range 10.0.0.20-10.0.0.30 --lease-time 30m --dhcp-probe 90 --lease-hook /h --release-on-detach --dns 9.9.9.9 --domain lab.test --uplink none ' +
       '--nat-address 10.0.0.9 --nat-filtering endpoint --max-flows 99 --max-guest-flows 9 --egress internet-only --firewall none --state-dir /s --run-dir /r --log-level debug --dry-run',
   );
   assert.is(line.command, 'run');
@@ -49,6 +49,7 @@ test('run: every option reaches the configuration', () => {
     first: 0x0a000014,
     last: 0x0a00001e,
     leaseTimeS: 1800,
+    probeMs: 90,
     dns: [0x09090909],
     domain: 'lab.test',
     ...NOTHING_MORE,
@@ -66,6 +67,8 @@ test('run: every option reaches the configuration', () => {
     lan: undefined,
     egress: { rules: [], otherwise: 'internet-only', resolvers: [0x09090909] },
     firewall: 'none',
+    leaseHook: '/h',
+    releaseOnDetach: true,
     stateDir: '/s',
     runDir: '/r',
     logLevel: 'debug',

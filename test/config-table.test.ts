@@ -62,6 +62,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
       first: parseIp4('192.168.100.10')!,
       last: parseIp4('192.168.100.253')!,
       leaseTimeS: 43_200,
+      probeMs: 200,
       dns: [],
       domain: '',
       hosts: [],
@@ -78,6 +79,8 @@ test('defaults: what a switch is when only its network and taps are named', () =
     lan: undefined,
     egress: { rules: [], otherwise: 'all', resolvers: [] },
     firewall: 'auto',
+    leaseHook: undefined,
+    releaseOnDetach: false,
     stateDir: '/var/lib/vswitchd',
     runDir: '/run/vswitchd',
     logLevel: 'info',
@@ -149,6 +152,13 @@ test('lease times', () => {
   ];
   for (const [text, seconds] of rows)
     assert.is(readConfig({ ...BASE, 'lease-time': text }).dhcp!.leaseTimeS, seconds);
+});
+
+test('probes: 200 ms, but for a replay, which asks nobody that a capture does not show', () => {
+  assert.is(readConfig(BASE).dhcp?.probeMs, 200);
+  assert.is(readConfig({ ...BASE, 'dhcp-probe': '0' }).dhcp?.probeMs, 0);
+  assert.is(readReplayConfig({}).dhcp?.probeMs, 0);
+  assert.is(readReplayConfig({ 'dhcp-probe': '500' }).dhcp?.probeMs, 500);
 });
 
 const CIDR = 'expected an IPv4 network as ADDRESS/PREFIX, such as 192.168.100.0/24';
@@ -249,6 +259,14 @@ const BAD: [Given, string][] = [
   [{ dns: '9.9.9.9,' }, '--dns 9.9.9.9,: expected IPv4 addresses'],
   [{ domain: 'a..b' }, '--domain a..b: expected a DNS name'],
   [{ domain: '-a' }, '--domain -a: expected a DNS name'],
+  [{ 'dhcp-probe': '501' }, '--dhcp-probe 501: expected a whole number of milliseconds from 0 to 500'],
+  [{ 'lease-hook': 'on-lease' }, '--lease-hook on-lease: expected the absolute path of a program'],
+  [{ 'lease-hook': '/x', 'no-dhcp': true }, '--lease-hook /x: is given beside no-dhcp; expected one'],
+  [{ 'dhcp-probe': '9', 'no-dhcp': true }, '--dhcp-probe 9: is given beside no-dhcp; expected one'],
+  [
+    { 'release-on-detach': true, uplink: 'bridge:eth0' },
+    "--release-on-detach true: is given beside uplink bridge, where the LAN's own server serves",
+  ],
   [{ uplink: 'bridge' }, '--uplink bridge: expected tun, passt, none, or bridge: with'],
   [{ uplink: 'bridge:' }, '--uplink bridge:: expected tun, passt, none, or bridge: with'],
   [{ uplink: 'bridge:a b' }, '--uplink "bridge:a b": names "a b"; expected letters'],

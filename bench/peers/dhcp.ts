@@ -1,6 +1,6 @@
 /**
  * Other DHCP servers to measure beside ours: Kea with its memory file, with and without threads, and dnsmasq. Each has a veth and
- * a subnet of its own, keeps leases on disk, and looks for nobody at an address before it offers it.
+ * a subnet of its own, keeps leases on disk, and looks for nobody at an address before it offers it; nor does the switch behind a relay.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';

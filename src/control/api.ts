@@ -1,7 +1,8 @@
 /**
  * The control API: HTTP and JSON over a unix socket.
  *
- *   GET    /v1/<resource>             a view: status, ports, macs, leases, flows, forwards
+ *   GET    /v1/<resource>             a view: status, ports, macs, leases, flows, forwards, egress, dhcp
+ *   GET    /v1/events                 what happens, a line each, till the reader leaves
  *   POST   /v1/forwards               {"forward": "8080:192.168.100.10:80"}
  *   DELETE /v1/forwards/tcp/8080
  */
@@ -9,6 +10,7 @@ import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { dirname } from 'node:path';
 import { OperatorError } from '../errors.ts';
+import { EventStreams, type StreamLimits, type Subscribe } from './stream.ts';
 import type { Actions, Views } from './views.ts';
 
 /** Who may connect: the owner and the socket's group. */
@@ -23,13 +25,21 @@ interface Answer {
 
 export class Api {
   readonly #server: Server;
+  readonly #streams: EventStreams;
 
   constructor(
     readonly path: string,
     views: Views,
     actions: Actions,
+    events: Subscribe = () => () => undefined,
+    limits?: StreamLimits,
   ) {
+    this.#streams = new EventStreams(events, limits);
     this.#server = createServer((request, response) => {
+      if (request.method === 'GET' && request.url === '/v1/events') {
+        this.#stream(response);
+        return;
+      }
       answer(request, views, actions).then(
         said => send(response, said),
         (error: unknown) => send(response, refused(error)),
@@ -48,7 +58,17 @@ export class Api {
     chmodSync(this.path, SOCKET_MODE);
   }
 
+  #stream(response: ServerResponse): void {
+    try {
+      this.#streams.open(response);
+    } catch (error) {
+      send(response, refused(error));
+    }
+  }
+
   async close(): Promise<void> {
+    this.#streams.close();
+    await new Promise(resolve => setImmediate(resolve)); // so that their ends are seen as such
     this.#server.closeAllConnections();
     await new Promise<void>(resolve => this.#server.close(() => resolve()));
   }

@@ -1,5 +1,6 @@
 /** The other end of the control API: what `vswitchctl` and the demo ask it with. */
 import { request } from 'node:http';
+import { createInterface } from 'node:readline';
 import { OperatorError } from '../errors.ts';
 
 const TIMEOUT_MS = 5_000;
@@ -30,6 +31,24 @@ export function tell<T>(
     asked.on('timeout', () => asked.destroy(new Error(`no answer in ${TIMEOUT_MS} ms`)));
     asked.on('error', cause => reject(notReached(socketPath, cause)));
     asked.end(body === undefined ? undefined : JSON.stringify(body));
+  });
+}
+
+/** Calls back with each line of a stream; resolves when the switch ends it, and rejects with its reason why not. */
+export function follow(socketPath: string, resource: string, line: (text: string) => void): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ socketPath, path: `/v1/${resource}` }, response => {
+      const status = response.statusCode ?? 500;
+      const lines = createInterface({ input: response });
+      lines.on('line', text => {
+        if (status < 300) line(text);
+        else reject(refusal(resource, status, JSON.parse(text)));
+      });
+      lines.on('close', resolve);
+      response.on('error', () => undefined); // the switch has ended: so has the stream
+    });
+    asked.on('error', cause => reject(notReached(socketPath, cause)));
+    asked.end();
   });
 }
 

@@ -1,10 +1,24 @@
 /** The switch's tables as text, for `vswitchctl` and the demo's last screen. */
 import { table } from './table.ts';
-import type { EgressView, FlowView, ForwardView, LeaseView, MacView, PortView, StatusView } from './views.ts';
+import type {
+  DhcpView,
+  EgressView,
+  FlowView,
+  ForwardView,
+  LeaseView,
+  MacView,
+  PortView,
+  StatusView,
+} from './views.ts';
 
 export const statusText = (status: StatusView): string =>
   `${status.name}  ${status.subnet}  gateway ${status.gateway}  ${status.portsUp}/${status.ports} ports up  ` +
-  `up ${duration(status.uptimeS)}  pid ${status.pid}  vswitchd ${status.version}${fullText(status)}`;
+  `up ${duration(status.uptimeS)}  pid ${status.pid}  vswitchd ${status.version}${fullText(status)}${unwrittenText(status)}`;
+
+const unwrittenText = ({ leasesUnwritten }: StatusView): string =>
+  leasesUnwritten === undefined
+    ? ''
+    : `\nleases can't be written, so no address is acknowledged: ${leasesUnwritten}`;
 
 const fullText = ({ macs, maxMacs, unlearnt }: StatusView): string =>
   unlearnt === 0
@@ -45,6 +59,31 @@ export const leasesText = (leases: readonly LeaseView[], nowS = Date.now() / 100
       lease.expires > nowS ? duration(lease.expires - nowS) : '-',
     ]),
   );
+
+export function dhcpText(dhcp: DhcpView | null): string {
+  if (dhcp === null) return 'no DHCP server runs';
+  const { pool, probes, hook, unwritten, received, sent, ignored } = dhcp;
+  const types = Object.keys(received).filter(type => (received[type] ?? 0) + (sent[type] ?? 0) > 0);
+  const reasons = Object.entries(ignored).filter(([, count]) => count > 0);
+  return [
+    ...(unwritten === undefined ? [] : [`leases can't be written: ${unwritten}`]),
+    `pool: ${countsText(pool)}`,
+    `probes: ${countsText(probes)}`,
+    ...(hook === undefined ? [] : [`hook: ${countsText(hook)}`]),
+    '',
+    table(
+      ['MESSAGE', 'RECEIVED', 'SENT'],
+      types.map(type => [type, received[type] ?? 0, sent[type] ?? 0]),
+    ),
+    '',
+    table(['IGNORED', 'MESSAGES'], reasons),
+  ].join('\n');
+}
+
+const countsText = (counts: Readonly<Record<string, number>>): string =>
+  Object.entries(counts)
+    .map(([name, count]) => `${count} ${name}`)
+    .join(', ');
 
 export const flowsText = (flows: readonly FlowView[]): string =>
   table(

@@ -76,6 +76,28 @@ export interface NameView {
   readonly endsInS: number;
 }
 
+/** What the DHCP server does; null where there is none. */
+export interface DhcpView {
+  /** Messages by type. */
+  readonly received: Readonly<Record<string, number>>;
+  readonly sent: Readonly<Record<string, number>>;
+  /** Messages that got no answer, by reason; those that have not occurred are 0. */
+  readonly ignored: Readonly<Record<string, number>>;
+  /** Addresses. `quarantined`: declined, or found in use. */
+  readonly pool: Readonly<Record<'size' | 'free' | 'bound' | 'offered' | 'quarantined', number>>;
+  /** Addresses asked for before they were offered; `skipped`: offered unasked, as too many were asked for. */
+  readonly probes: Readonly<Record<'sent' | 'running' | 'free' | 'conflicts' | 'skipped', number>>;
+  /** Runs of `--lease-hook`; left out where there is none. */
+  readonly hook?: Readonly<Record<'run' | 'failed' | 'lost' | 'waiting', number>>;
+  /** Why leases can't be written; left out while they can. */
+  readonly unwritten?: string;
+}
+
+/** Something that has happened: a time (Unix, ms), a name, and fields by the name; see docs/operation.md. */
+export type EventView = { readonly time: number; readonly event: string } & Readonly<
+  Record<string, string | number>
+>;
+
 export interface StatusView {
   readonly name: string;
   readonly version: string;
@@ -93,6 +115,8 @@ export interface StatusView {
   readonly maxMacs: number;
   /** Frames from addresses that were not learnt, as the table was full: what is sent to those is flooded. */
   readonly unlearnt: number;
+  /** Why leases can't be written, so that no address is acknowledged; left out while they can. */
+  readonly leasesUnwritten?: string;
 }
 
 /** One function a resource; each reads the present state and copies it. */
@@ -104,6 +128,7 @@ export interface Views {
   flows(): FlowView[];
   forwards(): ForwardView[];
   egress(): EgressView;
+  dhcp(): DhcpView | null;
 }
 
 /** What may be changed at run time; an OperatorError says why something can't be. */

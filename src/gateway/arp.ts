@@ -57,6 +57,15 @@ export class ArpResponder {
     return Drop.None;
   }
 
+  /**
+   * Is a frame that was taken in an answer to a probe? The DHCP server asks so, with no address of its own, whether an
+   * address is in use (RFC 5227 §2.1.1).
+   */
+  answersProbe({ mem, l3 }: Batch, row: number): boolean {
+    const at = l3[row] as number;
+    return arp.operation(mem, at) === arp.REPLY && arp.targetIp(mem, at) === UNSPECIFIED;
+  }
+
   /** Broadcasts a request for an address of the subnet, if it has not just been asked for. */
   ask(batch: Batch, ip: Ip4): void {
     if (!this.#neighbours.mayAsk(ip, batch.nowS)) return;

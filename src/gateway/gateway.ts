@@ -6,6 +6,7 @@
  *                     to another guest's          routed back (a guest with a narrower mask), time to live counted
  *                     to the NAT address          echo → answered here │ else hairpin: NAT out and in, to the other guest
  *                     to anywhere else            NAT → uplink; without a NAT as it is
+ *                     ARP, an answer to a probe     control plane, which asked
  *   from the uplink   to a guest's address        its neighbour entry; ARP if there is none, and the packet waits
  *                     to the NAT address          NAT back → its neighbour entry
  *                     from a DNS server, watched  control plane, which sends it on when the names in it are known
@@ -196,7 +197,10 @@ export class Gateway implements GatewayStage {
     const type = untagged ? (batch.etherType[row] as number) : 0;
     if (type === ethernet.ETHERTYPE_ARP) {
       if (mine) batch.egress[row] = CONSUMED;
-      return (batch.ingress[row] === this.#o.uplink ? this.#uplinkArp : this.#arp).handle(batch, row);
+      if (batch.ingress[row] === this.#o.uplink) return this.#uplinkArp.handle(batch, row);
+      const reason = this.#arp.handle(batch, row);
+      const asked = reason === Drop.None && mine && this.#o.dhcp && this.#arp.answersProbe(batch, row);
+      return asked ? this.#punt(batch, row) : reason;
     }
     if (type !== ethernet.ETHERTYPE_IP4) return mine ? Drop.NotForwarded : Drop.None;
     if (mine) return this.#packet(batch, row);

@@ -7,7 +7,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { OperatorError } from '../errors.ts';
 
-const MARK = 'VSWITCHD_SWITCH';
+export const MARK = 'VSWITCHD_SWITCH';
 /** As long as run.ts gives a tool while its switch lives; one that takes longer is ended. */
 const PATIENCE_MS = 10_000;
 /** How long one may take to be gone when it has been ended. */

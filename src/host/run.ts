@@ -100,21 +100,26 @@ export interface Running {
 const LAST_LINES = 8;
 const PATIENCE_MS = 3_000;
 
+/** The last lines of a standard error, as they come. */
+class LastLines {
+  lines: readonly string[] = [];
+
+  readonly hear = (text: string): void => {
+    const more = text.split('\n').filter(line => line.trim() !== '');
+    this.lines = [...this.lines, ...more].slice(-LAST_LINES);
+  };
+}
+
 /** Starts a tool that runs on till it is stopped, with a file of ours as its descriptor 3. */
 export function start(tool: string, words: readonly string[], file: number): Running {
   const child = spawn(needTool(tool), words, { stdio: ['ignore', 'ignore', 'pipe', file] });
-  let said: string[] = [];
-  const hear = (text: string): void => {
-    said = [...said, ...text.split('\n').filter(line => line.trim() !== '')].slice(-LAST_LINES);
-  };
-  child.stderr?.setEncoding('utf8').on('data', hear);
+  const said = new LastLines();
+  child.stderr?.setEncoding('utf8').on('data', said.hear);
   const ended = new Promise<Ended>(resolve => {
     child.on('error', error => {
-      if (child.pid === undefined) resolve({ how: `before it began: ${error.message}`, said });
+      if (child.pid === undefined) resolve({ how: `before it began: ${error.message}`, said: said.lines });
     });
-    child.on('close', (code, signal) =>
-      resolve({ how: signal === null ? `with code ${code}` : `by ${signal}`, said }),
-    );
+    child.on('close', (code, signal) => resolve({ how: howEnded(code, signal), said: said.lines }));
   });
   return {
     ended,
@@ -123,6 +128,41 @@ export function start(tool: string, words: readonly string[], file: number): Run
       const timer = setTimeout(() => child.kill('SIGKILL'), PATIENCE_MS);
       await ended;
       clearTimeout(timer);
+    },
+  };
+}
+
+const howEnded = (code: number | null, signal: NodeJS.Signals | null): string =>
+  signal === null ? `with code ${code}` : `by ${signal}`;
+
+/** How long the last words of a program that has ended may take to be read; what it left running may hold the pipe. */
+const LAST_WORDS_MS = 100;
+
+/** Starts a program of the operator's, by its path, in a group of its own; `stop` kills all of the group. */
+export function startProgram(path: string, words: readonly string[], env: NodeJS.ProcessEnv): Running {
+  const child = spawn(path, words, { stdio: ['ignore', 'ignore', 'pipe'], detached: true, cwd: '/', env });
+  const said = new LastLines();
+  child.stderr?.setEncoding('utf8').on('data', said.hear);
+  const ended = new Promise<Ended>(resolve => {
+    child.on('error', error => {
+      if (child.pid === undefined) resolve({ how: `before it began: ${error.message}`, said: [] });
+    });
+    child.on('exit', (code, signal) => {
+      const end = (): void => {
+        clearTimeout(timer);
+        child.stderr?.destroy();
+        resolve({ how: howEnded(code, signal), said: said.lines });
+      };
+      const timer = setTimeout(end, LAST_WORDS_MS);
+      child.once('close', end);
+    });
+  });
+  return {
+    ended,
+    async stop(): Promise<void> {
+      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
+        process.kill(-child.pid, 'SIGKILL');
+      await ended;
     },
   };
 }

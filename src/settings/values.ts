@@ -18,7 +18,15 @@ const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i;
 export const parseDomain = (value: string): string | Refusal =>
   value.length <= 253 && value.split('.').every(label => LABEL.test(label)) ? value : new Refusal(DOMAIN);
 
+const isAbsolute = (value: string): boolean => value.startsWith('/') && !value.includes('\0');
+
 export const FOLDER = 'expected an absolute path';
 
 export const parseFolder = (value: string): string | Refusal =>
-  value.startsWith('/') && !value.includes('\0') ? value : new Refusal(FOLDER);
+  isAbsolute(value) ? value : new Refusal(FOLDER);
+
+export const PROGRAM = 'expected the absolute path of a program, such as /usr/local/bin/on-lease';
+
+/** Whether it is there is looked at when the switch starts. */
+export const parseProgram = (value: string): string | Refusal =>
+  isAbsolute(value) ? value : new Refusal(PROGRAM);

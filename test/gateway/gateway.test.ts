@@ -4,9 +4,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { A, A_MAC, B, B_MAC, GATEWAY, GATEWAY_MAC, NAT_ADDRESS as NAT } from '../../fixtures/arp.ts';
 import { cases } from '../../fixtures/nat.ts';
-import { arpFrame, ip, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
+import { ALL, type ArpSaid, arpFrame, ip, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
 import { down, out, to, up, WORLD } from '../../fixtures/routed.ts';
 import { listFlows } from '../../src/gateway/flowmemory.ts';
+import { REPLY, REQUEST } from '../../src/wire/arp.ts';
 import { fold, pseudo } from '../../src/wire/checksum.ts';
 import { SYN } from '../../src/wire/tcp.ts';
 import { hex, memorySwitch, type Switch } from './harness.ts';
@@ -167,6 +168,35 @@ test('gateway: DHCP goes to the control plane and nowhere else', () => {
   give(box, 'p0', frame);
   assert.equal(box.punted.map(hex), [hex(frame)]);
   assert.equal([...sent(box, 'p1'), ...sent(box, 'uplink')], []);
+});
+
+test('gateway: an answer to a probe of ours goes to the control plane, no other ARP does', () => {
+  const reply = (more: Partial<ArpSaid>, to = GATEWAY_MAC): Uint8Array =>
+    arpFrame(
+      { operation: REPLY, sender: B_MAC, senderIp: B, target: to, targetIp: ip('0.0.0.0'), ...more },
+      to,
+    );
+  const box = memorySwitch();
+  const frame = reply({});
+  for (const other of [
+    reply({ targetIp: GATEWAY }),
+    reply({ operation: REQUEST }),
+    reply({}, A_MAC),
+    reply({}, ALL).fill(0, 21, 22), // no operation at all
+  ])
+    give(box, 'p1', other);
+  give(box, 'uplink', frame);
+  assert.equal(box.punted, []);
+  give(box, 'p1', frame);
+  assert.equal(box.punted.map(hex), [hex(frame)]);
+  assert.equal(sent(box, 'p0').includes(hex(frame)), false);
+  const off = memorySwitch({ dhcp: false });
+  give(off, 'p1', frame);
+  assert.equal(off.punted, []);
+  const behind = memorySwitch();
+  behind.refusePunts();
+  give(behind, 'p1', frame);
+  assert.equal(behind.drops(), { PuntFull: 1 });
 });
 
 test('gateway: held packets are few; those beyond are dropped', () => {

@@ -30,6 +30,7 @@ const SOUND: Facts = {
   taps: {},
   networkManager: {},
   networkd: {},
+  unwritten: undefined,
   resolvers: 1,
 };
 const UP: Partial<Facts> = { running: true, holder: 'vsw0 (pid 7)' };
@@ -135,6 +136,8 @@ test('needs: tools, drivers, rights, name servers', () => {
   assert.ok(isOurs(found({ tunFault: 'ENOENT' })[0] as Finding));
   assert.equal(ids({ natFault: 'Operation not supported' }), ['no-nat error']);
   assert.equal(ids({ root: false }), ['not-root warning']);
+  assert.equal(ids({ unwritten: 'disk full' }), ['leases-unwritten error']);
+  assert.equal(ids({ unwritten: 'disk full', subject: readReplayConfig({ 'no-dhcp': true }) }), []);
   assert.equal(ids({ resolvers: 0 }), ['no-resolver error']);
   assert.equal(ids({ ...UP, resolvers: 0 }), ['no-resolver warning']);
   assert.equal(ids({ resolvers: 0, subject: readReplayConfig({ dns: '9.9.9.9' }) }), []);

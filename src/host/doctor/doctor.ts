@@ -5,7 +5,7 @@ import type { Facts } from './facts.ts';
 import { type Finding, isOurs } from './finding.ts';
 import { droppingChains, firewalldReload, legacyDrop } from './firewall.ts';
 import { forwardingOff, leftBehind, takenAway } from './kept.ts';
-import { missingTools, natModules, noResolver, rights, tunDevice } from './needs.ts';
+import { leasesUnwritten, missingTools, natModules, noResolver, rights, tunDevice } from './needs.ts';
 import { nameTaken, reversePath, subnetClash, subnetHeld, tapsHeld } from './network.ts';
 import { bridgeFilter, networkd, networkManager, tapsInBridges } from './taps.ts';
 
@@ -28,6 +28,7 @@ const EXAMINATIONS: readonly ((facts: Facts) => Finding[])[] = [
   bridgeFilter,
   networkManager,
   networkd,
+  leasesUnwritten,
   noResolver,
   leftBehind,
 ];

@@ -49,6 +49,8 @@ export interface Facts {
   /** Devices and their states: of NetworkManager and of systemd-networkd, empty where it does not run. */
   readonly networkManager: Readonly<Record<string, string>>;
   readonly networkd: Readonly<Record<string, string>>;
+  /** Why leases can't be written: what the switch says, or that there is no room in its state directory. */
+  readonly unwritten: string | undefined;
   /** Name servers of the host that a guest can use. */
   readonly resolvers: number;
 }

@@ -59,6 +59,19 @@ export function natModules({ natFault, subject, missing }: Facts): Finding[] {
   ];
 }
 
+/** A lease is on disk before it is acknowledged, so a full disk means no new guest. */
+export function leasesUnwritten({ unwritten, subject }: Facts): Finding[] {
+  if (unwritten === undefined || subject.dhcp === undefined) return [];
+  return [
+    {
+      id: 'leases-unwritten',
+      severity: 'error',
+      what: `the leases of ${subject.name} can't be written (${unwritten}), so guests' addresses are not acknowledged; they are again when there is room, without a restart`,
+      fix: [yours(`df -h ${subject.stateDir}`), yours(`df -i ${subject.stateDir}`)],
+    },
+  ];
+}
+
 /** Guests are told the host's name servers, but for one that listens on the host's loopback alone. */
 export function noResolver({ subject, resolvers, running }: Facts): Finding[] {
   if (subject.dhcp === undefined || subject.dhcp.dns.length > 0 || resolvers > 0) return [];

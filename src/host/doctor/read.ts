@@ -1,5 +1,5 @@
 /** The facts, read from the host. Whatever can't be read is left out: the doctor says what it knows. */
-import { closeSync, openSync } from 'node:fs';
+import { closeSync, openSync, statfsSync } from 'node:fs';
 import { legacyTables } from '../iptables.ts';
 import { Journal, journalPath } from '../journal.ts';
 import { readRoutes } from '../links.ts';
@@ -17,9 +17,11 @@ export interface Asked {
   readonly subject: Subject;
   readonly running: boolean;
   readonly resolvers: number;
+  /** What the running switch says of its leases. */
+  readonly unwritten: string | undefined;
 }
 
-export async function readFacts({ subject, running, resolvers }: Asked): Promise<Facts> {
+export async function readFacts({ subject, running, resolvers, unwritten }: Asked): Promise<Facts> {
   const root = process.geteuid?.() === 0;
   const missing = ['ip', 'nft'].filter(tool => findTool(tool) === undefined);
   const usesNft = root && !missing.includes('nft');
@@ -48,6 +50,7 @@ export async function readFacts({ subject, running, resolvers }: Asked): Promise
     ...{ subnets, taps, networkManager, networkd, resolvers },
     ruleset: rules,
     tunFault: tunFault(),
+    unwritten: running ? unwritten : roomFault(subject.stateDir),
     settings: readSettings(keys),
   };
 }
@@ -103,6 +106,20 @@ function tunFault(): string | undefined {
     return undefined;
   } catch (error) {
     return (error as NodeJS.ErrnoException).code;
+  }
+}
+
+/** What a database of leases takes at the start, and some. */
+const ROOM_BYTES = 65_536;
+
+/** Of a switch that does not run: is there room for its leases? */
+function roomFault(stateDir: string): string | undefined {
+  try {
+    const { bavail, bsize, files, ffree } = statfsSync(stateDir);
+    const full = bavail * bsize < ROOM_BYTES || (files > 0 && ffree === 0);
+    return full ? `no room is left in ${stateDir}` : undefined;
+  } catch {
+    return undefined; // a start makes it
   }
 }
 

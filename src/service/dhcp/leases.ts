@@ -48,6 +48,8 @@ export interface Change {
   readonly ip: Ip4;
   readonly before: LeaseRecord | undefined;
   readonly after: LeaseRecord | undefined;
+  /** The address was found in use, by a probe: no client was told of it. */
+  readonly conflict?: boolean;
 }
 
 export class LeaseTable {
@@ -69,6 +71,11 @@ export class LeaseTable {
 
   get size(): number {
     return this.#byIp.size;
+  }
+
+  /** Addresses that anybody may have. */
+  get capacity(): number {
+    return this.#shelves.reduce((sum, shelf) => sum + shelf.capacity, 0);
   }
 
   /** Every record, in no order. */

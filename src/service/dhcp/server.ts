@@ -16,6 +16,7 @@
 import { type Ip4, type Mac, UNSPECIFIED as NONE } from '../../wire/address.ts';
 import { Code, type DhcpMessage, int32, MessageType } from '../../wire/dhcp.ts';
 import { Claims } from './claims.ts';
+import { release } from './ends.ts';
 import { type Change, type Lease, type LeaseRecord, LeaseState, LeaseTable } from './leases.ts';
 import type { OptionPolicy, PolicySettings } from './options.ts';
 import { placeOf, poolsOf } from './pools.ts';
@@ -70,6 +71,8 @@ export interface Outcome {
   readonly ignored?: Ignored;
   /** In the order in which they were made. Offers are not among them: they need not survive. */
   readonly changes: readonly Change[];
+  /** The client has no claim to what it is offered, and it is on our network: somebody else there may use the address. */
+  readonly unclaimed?: boolean;
 }
 
 const MAX_CLIENT_ID = 255;
@@ -163,8 +166,9 @@ export class DhcpServer {
       table.set(ip, { ...this.#describe(ask), ip, key, state: LeaseState.Offered, expiresS: 0 });
       lease = table.byIp(ip) as Lease;
     }
+    const claims = holds || lease.record.state !== LeaseState.Offered || message.giaddr !== NONE;
     table.hold(lease, nowS + this.#options.offerTimeS);
-    return { reply: offer(lease.record.ip), changes };
+    return { reply: offer(lease.record.ip), changes, unclaimed: !claims };
   }
 
   #request(ask: Ask): Outcome {
@@ -246,13 +250,7 @@ export class DhcpServer {
       this.#withdraw(lease);
       return QUIET;
     }
-    this.table.endOffer(lease);
-    const record = {
-      ...lease.record,
-      state: LeaseState.Released,
-      expiresS: Math.min(lease.record.expiresS, ask.nowS),
-    };
-    return { changes: [this.table.set(record.ip, record)] };
+    return { changes: [release(this.table, lease, ask.nowS)] };
   }
 
   /** The client's lease if it is the one that the message is about, and the message is for us. */

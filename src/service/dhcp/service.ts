@@ -5,18 +5,31 @@
  *                   └ one turn's burst ┘ group commit: one fsync ─── send: no ACK leaves before it
  *
  * If the disk refuses, memory goes back to what the disk says and no ACK leaves of what could not be kept; the clients
- * ask again.
+ * ask again. An offer whose address must be asked for first (probe.ts) leaves when the answer or none has come.
  */
-import { formatIp4, type Ip4, type Mac } from '../../wire/address.ts';
-import { emitShared, Fault, MessageType, parse, REQUEST, SERVER_PORT } from '../../wire/dhcp.ts';
+import { formatIp4, formatMac, type Ip4, type Mac } from '../../wire/address.ts';
+import {
+  type DhcpMessage,
+  emitShared,
+  Fault,
+  MessageType,
+  parse,
+  REQUEST,
+  SERVER_PORT,
+} from '../../wire/dhcp.ts';
+import { Seldom } from '../seldom.ts';
 import { GroupCommit } from './commit.ts';
+import { isOffered, quarantine, releasePort } from './ends.ts';
+import { Expiry } from './expiry.ts';
 import { openFrame, sealFrame } from './frame.ts';
-import { type Change, type Lease, LeaseState } from './leases.ts';
+import { type Change, type LeaseRecord, LeaseState } from './leases.ts';
 import { OptionPolicy, type PolicySettings } from './options.ts';
 import type { PoolSettings } from './pools.ts';
+import { type InUse, type ProbeCounters, Prober } from './probe.ts';
 import type { Reply } from './reply.ts';
-import { DhcpServer, Ignored } from './server.ts';
+import { DhcpServer, Ignored, type Origin } from './server.ts';
 import type { LeaseStore } from './store.ts';
+import { type LeaseView, leaseViews, type PoolUse, poolUse } from './view.ts';
 
 /** How long the answer of `resolvers` is believed. */
 const RESOLVERS_MS = 5_000;
@@ -26,6 +39,13 @@ const MAX_OFFERS = 4_096;
 const MAX_RECORDS = 65_536;
 /** Frames that may wait for a commit; a frame has at most 2 KiB. */
 const MAX_QUEUE = 4_096;
+/** Addresses that are asked for at once; offers beyond that leave unasked. */
+const MAX_PROBES = 64;
+/** Leases whose end is told of in one tick. */
+const MAX_ENDS = 1_024;
+/** Lines about addresses in use, in a minute. */
+const MAX_WARNINGS = 10;
+const WARNINGS_MS = 60_000;
 
 export interface DhcpServiceOptions extends Partial<Omit<PolicySettings, 'address' | 'pools'>> {
   readonly network: Ip4;
@@ -48,30 +68,27 @@ export interface DhcpServiceOptions extends Partial<Omit<PolicySettings, 'addres
   readonly quarantineS?: number;
   readonly maxOffers?: number;
   readonly maxRecords?: number;
+  /** How long is waited for an answer of somebody who has an address already; 0 or none: nobody is asked. */
+  readonly probeMs?: number;
+  readonly maxProbes?: number;
 
   readonly store: LeaseStore;
   /** Takes a finished frame for a port. */
   send(frame: Uint8Array, egress: number): void;
+  /** Takes a finished frame for everybody on the network; without it nobody is asked for an address. */
+  flood?(frame: Uint8Array): void;
+  /** Calls back once, so much later; a timer of Node's where none is given. */
+  after?(ms: number, act: () => void): void;
   /** The host's own name servers, as far as guests can use them. */
   resolvers(): readonly Ip4[];
   portName(index: number): string;
   log(level: 'warn' | 'error', sentence: string): void;
   /** Leases have changed, in this order, and the changes are on disk. */
   changed?(changes: readonly Change[]): void;
-  /** Unix time, ms: only what `leases` compares with. */
+  /** Leases have ended by themselves; before `changed` says who has the address next. */
+  expired?(records: readonly LeaseRecord[]): void;
+  /** Unix time, ms. */
   now(): number;
-}
-
-export interface LeaseView {
-  readonly address: string;
-  readonly mac: string;
-  /** `id:` and option 61, or `hw:`, type and hardware address, in hexadecimal; or `port:` and its name. */
-  readonly client: string;
-  readonly hostname?: string;
-  readonly state: string;
-  readonly port?: string;
-  /** Unix time, seconds. */
-  readonly expires: number;
 }
 
 /** Counters by name; every name is there from the start. */
@@ -89,6 +106,32 @@ interface Arrival {
   readonly nowMs: number;
 }
 
+/** A message that was understood, and from where. */
+interface Said {
+  readonly message: DhcpMessage;
+  readonly origin: Origin;
+  readonly ingress: number;
+}
+
+/** An offer that waits till its address has been asked for. */
+interface HeldOffer {
+  readonly said: Said;
+  readonly reply: Reply;
+  /** The client's, as the address is held for it. */
+  readonly key: string;
+}
+
+/** What is to be done about one message: to be written, and then sent. */
+interface Work {
+  readonly reply?: Reply;
+  /** Where the reply goes. */
+  readonly ingress: number;
+  readonly changes: readonly Change[];
+}
+
+const NOWHERE = -1;
+const NOTHING: Work = { ingress: NOWHERE, changes: [] };
+
 const names = (values: Record<string, string | number>): Record<string, number> =>
   Object.fromEntries(Object.keys(values).flatMap(key => (/^\d+$/.test(key) ? [] : [[key, 0]])));
 
@@ -102,19 +145,21 @@ export class DhcpService {
   readonly #policy: OptionPolicy;
   readonly #server: DhcpServer;
   readonly #commit: GroupCommit;
-  #queue: Arrival[] = [];
+  readonly #prober: Prober<HeldOffer>;
+  readonly #expiry = new Expiry();
+  readonly #warnings = new Seldom(MAX_WARNINGS, WARNINGS_MS);
+  #queue: (() => Work)[] = [];
   #running: Promise<void> | undefined;
   #closed = false;
   #configuredAtMs = Number.NEGATIVE_INFINITY;
   #warnedOfResolvers = false;
+  #fault: string | undefined;
 
   constructor(options: DhcpServiceOptions) {
     this.#options = options;
     this.#commit = new GroupCommit({
       store: options.store,
-      stored: changes => {
-        if (changes.length > 0) options.changed?.(changes);
-      },
+      stored: changes => this.#stored(changes),
       failed: (changes, cause) => this.#notStored(changes, cause),
     });
     const { network, mask, broadcast, gateway, natAddress, first, last, leaseTimeS, mtu } = options;
@@ -139,6 +184,17 @@ export class DhcpService {
       },
       options.store.load(),
     );
+    const nowS = Math.floor(options.now() / 1000);
+    for (const { record } of this.#server.table.all())
+      if (record.state === LeaseState.Bound && record.expiresS > nowS) this.#expiry.set(record.ip, record);
+    this.#prober = new Prober({
+      timeMs: options.flood === undefined ? 0 : (options.probeMs ?? 0),
+      maxProbes: options.maxProbes ?? MAX_PROBES,
+      mac: options.gatewayMac,
+      send: frame => options.flood?.(frame),
+      after: (ms, act) => (options.after ?? later)(ms, act),
+      verdict: (ip, held, by) => this.#enqueue(() => this.#settle(ip, held, by)),
+    });
   }
 
   /**
@@ -146,40 +202,48 @@ export class DhcpService {
    * Never throws; replies follow through `send`.
    */
   handle(frame: Uint8Array, ingress: number, nowMs: number): void {
-    if (this.#closed) return;
-    if (this.#queue.length >= MAX_QUEUE) {
-      this.#ignore('QueueFull');
-      return;
-    }
-    this.#queue.push({ frame, ingress, nowMs });
-    this.#running ??= new Promise(resolve => setImmediate(resolve)).then(() => this.#work());
+    if (this.#closed || this.#prober.hear(frame, ingress)) return;
+    if (this.#queue.length >= MAX_QUEUE) this.#ignore('QueueFull');
+    else this.#enqueue(() => this.#process({ frame, ingress, nowMs }));
   }
 
-  /** Resolves when everything that was handed in has been answered. */
+  /** Releases the leases that were last seen on a port. */
+  releasePort(port: string): void {
+    this.#enqueue(() => ({
+      ingress: NOWHERE,
+      changes: releasePort(this.#server.table, port, this.#nowS()),
+    }));
+  }
+
+  /** Tells of leases that have ended; once a second is enough. */
+  tick(): void {
+    const ended = this.#expiry.take(this.#nowS(), MAX_ENDS);
+    if (ended.length > 0) this.#options.expired?.(ended);
+  }
+
+  /** Resolves when everything that was handed in has been answered, but for offers whose address is being asked for. */
   async settled(): Promise<void> {
     await this.#running;
     await this.#commit.settled();
   }
 
+  /** Why leases can't be written, since they were tried to be written last; undefined: they can. */
+  get fault(): string | undefined {
+    return this.#fault;
+  }
+
+  /** Of addresses that were asked for before they were offered. */
+  get probes(): ProbeCounters & { readonly running: number } {
+    return { ...this.#prober.counters, running: this.#prober.running };
+  }
+
+  pool(): PoolUse {
+    return poolUse(this.#server.table, this.#nowS());
+  }
+
   /** Every lease that is or was, without offers that ran out. */
   leases(): LeaseView[] {
-    const nowS = Math.floor(this.#options.now() / 1000);
-    const views: LeaseView[] = [];
-    for (const lease of this.#server.table.all()) {
-      const state = stateOf(lease, nowS);
-      if (state === undefined) continue;
-      const { ip, mac, key, hostname, port } = lease.record;
-      views.push({
-        address: formatIp4(ip),
-        mac,
-        client: key,
-        ...(hostname === '' ? {} : { hostname }),
-        state,
-        ...(port === '' ? {} : { port }),
-        expires: state === 'offered' ? lease.offeredUntilS : lease.record.expiresS,
-      });
-    }
-    return views;
+    return leaseViews(this.#server.table, this.#nowS());
   }
 
   /** Answers what has arrived and closes the store. */
@@ -189,35 +253,78 @@ export class DhcpService {
     this.#options.store.close();
   }
 
+  #enqueue(work: () => Work): void {
+    if (this.#closed) return;
+    this.#queue.push(work);
+    this.#running ??= new Promise(resolve => setImmediate(resolve)).then(() => this.#work());
+  }
+
   #work(): void {
     const burst = this.#queue;
     this.#queue = [];
     this.#running = undefined;
-    for (const arrival of burst) this.#answer(arrival);
+    for (const work of burst) this.#answer(work());
   }
 
   /** Nobody waits for the disk but those who are promised an address. */
-  #answer(arrival: Arrival): void {
-    const { reply, changes } = this.#process(arrival);
+  #answer({ reply, ingress, changes }: Work): void {
     const acknowledges = reply?.message.type === MessageType.Ack;
     if (changes.length === 0 && !(acknowledges && this.#commit.pending)) {
-      if (reply !== undefined) this.#send(reply, arrival.ingress);
+      if (reply !== undefined) this.#send(reply, ingress);
       return;
     }
     this.#commit.add(changes, stored => {
       if (reply === undefined) return;
-      if (stored || !acknowledges) this.#send(reply, arrival.ingress);
+      if (stored || !acknowledges) this.#send(reply, ingress);
       else this.#ignore('NotStored');
     });
+  }
+
+  #stored(changes: readonly Change[]): void {
+    if (changes.length === 0) return;
+    if (this.#fault !== undefined) {
+      this.#fault = undefined;
+      this.#options.log('warn', 'leases are written again, and addresses acknowledged');
+    }
+    this.#follow(changes);
   }
 
   #notStored(changes: readonly Change[], cause: unknown): void {
     this.#server.undo(changes);
     const why = cause instanceof Error ? cause.message : String(cause);
-    this.#options.log('error', `leases could not be written, so no address was acknowledged: ${why}`);
+    // One line till it works again: clients go on asking, and each would add one.
+    if (this.#fault === undefined)
+      this.#options.log(
+        'error',
+        `leases could not be written, so no address is acknowledged till they can be: ${why}`,
+      );
+    this.#fault = why;
   }
 
-  #process({ frame, ingress, nowMs }: Arrival): { reply?: Reply; changes: readonly Change[] } {
+  /** Tells of what is on disk now. */
+  #follow(changes: readonly Change[]): void {
+    const { changed, expired } = this.#options;
+    const nowS = this.#nowS();
+    const ended = changes.flatMap(({ ip }) => this.#expiry.endedAt(ip, nowS) ?? []);
+    for (const change of changes) {
+      const { ip, after } = change;
+      this.#expiry.set(ip, after?.state === LeaseState.Bound ? after : undefined);
+      if (after?.state === LeaseState.Declined) this.#warnOf(after, change.conflict === true, nowS);
+    }
+    if (ended.length > 0) expired?.(ended);
+    changed?.(changes);
+  }
+
+  #warnOf({ ip, mac, port, expiresS }: LeaseRecord, conflict: boolean, nowS: number): void {
+    const what = conflict
+      ? `${formatIp4(ip)} is in use by ${mac} on ${port}, which has no lease of it`
+      : `${mac} on ${port} declined ${formatIp4(ip)}, as somebody else uses it`;
+    const sentence = `${what}; nobody is given it for ${expiresS - nowS} s`;
+    const said = this.#warnings.say(sentence, this.#options.now());
+    if (said !== undefined) this.#options.log('warn', said);
+  }
+
+  #process({ frame, ingress, nowMs }: Arrival): Work {
     const datagram = openFrame(frame);
     const message = datagram === undefined ? undefined : parse(datagram.payload);
     if (datagram === undefined || message === undefined) return this.#ignored('NotDhcp');
@@ -231,9 +338,32 @@ export class DhcpService {
       mac: datagram.sourceMac,
       port: this.#options.portName(ingress),
     };
-    const outcome = this.#server.handle(message, origin, Math.floor(nowMs / 1000));
-    if (outcome.ignored !== undefined) this.#ignore(Ignored[outcome.ignored]!);
-    return outcome;
+    return this.#serve({ message, origin, ingress }, Math.floor(nowMs / 1000));
+  }
+
+  /** What the server says; an offer may have to wait. */
+  #serve(said: Said, nowS: number): Work {
+    const { message, origin, ingress } = said;
+    const { reply, ignored, changes, unclaimed } = this.#server.handle(message, origin, nowS);
+    if (ignored !== undefined) this.#ignore(Ignored[ignored]!);
+    if (reply === undefined) return { ingress, changes };
+    const isOffer = reply.message.type === MessageType.Offer;
+    const ip = reply.message.yiaddr;
+    const held = { said, reply, key: this.#server.table.byIp(ip)?.record.key ?? '' };
+    if (isOffer && this.#prober.hold(ip, origin.mac, held, unclaimed === true)) return { ingress, changes };
+    return { reply, ingress, changes };
+  }
+
+  /** The address has been asked for: the offer leaves, or the next address is. */
+  #settle(ip: Ip4, { said, reply, key }: HeldOffer, by: InUse | undefined): Work {
+    const { table } = this.#server;
+    if (!isOffered(table, ip, key)) return NOTHING; // the client has gone elsewhere meanwhile
+    if (by === undefined) return { reply, ingress: said.ingress, changes: [] };
+    const user = { mac: formatMac(by.mac.hi, by.mac.lo), port: this.#options.portName(by.ingress) };
+    const nowS = this.#nowS();
+    const change = quarantine(table, ip, user, nowS + (this.#options.quarantineS ?? QUARANTINE_S));
+    const next = this.#serve(said, nowS);
+    return { ...next, changes: [change, ...next.changes] };
   }
 
   #send(reply: Reply, ingress: number): void {
@@ -254,9 +384,13 @@ export class DhcpService {
     this.counters.ignored[reason]!++;
   }
 
-  #ignored(reason: string): { changes: readonly Change[] } {
+  #ignored(reason: string): Work {
     this.#ignore(reason);
-    return { changes: [] };
+    return NOTHING;
+  }
+
+  #nowS(): number {
+    return Math.floor(this.#options.now() / 1000);
   }
 
   /** Looks again, now and then, which name servers the host uses. */
@@ -275,11 +409,6 @@ export class DhcpService {
   }
 }
 
-/** What to call a record's state; undefined when there is nothing left of it to show. */
-function stateOf(lease: Lease, nowS: number): string | undefined {
-  const { state, expiresS } = lease.record;
-  if (state === LeaseState.Bound) return expiresS > nowS ? 'bound' : 'expired';
-  if (state === LeaseState.Released) return 'released';
-  if (state === LeaseState.Declined) return expiresS > nowS ? 'declined' : undefined;
-  return lease.offeredUntilS > nowS ? 'offered' : undefined;
+function later(ms: number, act: () => void): void {
+  setTimeout(act, ms).unref();
 }

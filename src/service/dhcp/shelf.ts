@@ -42,6 +42,12 @@ export class Shelf {
     this.#untouched = this.#first;
   }
 
+  /** Addresses that anybody may have. */
+  get capacity(): number {
+    const kept = [...this.#excluded].filter(ip => this.#first <= unsigned(ip) && unsigned(ip) <= this.#last);
+    return this.#last - this.#first + 1 - kept.length;
+  }
+
   /** May the address go to anybody? */
   gives(ip: Ip4): boolean {
     const value = unsigned(ip);

@@ -1,0 +1,32 @@
+/** From what has changed in the table of leases to what has happened, in the words of events.ts. */
+import type { LeaseEvent } from './events.ts';
+import { type Change, type LeaseRecord, LeaseState } from './service/dhcp/leases.ts';
+import { formatIp4 } from './wire/address.ts';
+
+export const leaseEvent = (event: LeaseEvent['event'], record: LeaseRecord): LeaseEvent => ({
+  event,
+  address: formatIp4(record.ip),
+  mac: record.mac,
+  client: record.key,
+  hostname: record.hostname,
+  port: record.port,
+  expires: record.expiresS,
+});
+
+/** What a change means; undefined: nothing that anybody did not know (the end of a lease is told of by itself). */
+export function eventOf({ before, after, conflict }: Change, nowS: number): LeaseEvent | undefined {
+  const ran = before?.state === LeaseState.Bound && before.expiresS > nowS ? before : undefined;
+  switch (after?.state) {
+    case LeaseState.Bound:
+      return leaseEvent(ran?.key === after.key ? 'lease-renewed' : 'lease-bound', after);
+    case LeaseState.Declined: {
+      if (conflict === true) return leaseEvent('lease-conflict', after);
+      const { key = '', hostname = '' } = before ?? {};
+      return leaseEvent('lease-declined', { ...after, key, hostname });
+    }
+    case LeaseState.Released:
+      return ran && leaseEvent('lease-released', after);
+    default:
+      return ran && leaseEvent('lease-released', { ...ran, expiresS: nowS }); // it has another address now
+  }
+}

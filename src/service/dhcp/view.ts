@@ -1,0 +1,66 @@
+/** What the table of leases looks like to people and programs: each lease in words, and how full the pool is. */
+import { formatIp4 } from '../../wire/address.ts';
+import { type Lease, LeaseState, type LeaseTable } from './leases.ts';
+
+export interface LeaseView {
+  readonly address: string;
+  readonly mac: string;
+  /** `id:` and option 61, or `hw:`, type and hardware address, in hexadecimal; or `port:` and its name. */
+  readonly client: string;
+  readonly hostname?: string;
+  readonly state: string;
+  readonly port?: string;
+  /** Unix time, seconds. */
+  readonly expires: number;
+}
+
+/** How full it is, in addresses. */
+export interface PoolUse {
+  readonly size: number;
+  readonly free: number;
+  readonly bound: number;
+  readonly offered: number;
+  /** Declined, or found in use. */
+  readonly quarantined: number;
+}
+
+/** Every lease that is or was, without offers that ran out. */
+export function leaseViews(table: LeaseTable, nowS: number): LeaseView[] {
+  const views: LeaseView[] = [];
+  for (const lease of table.all()) {
+    const state = stateOf(lease, nowS);
+    if (state === undefined) continue;
+    const { ip, mac, key, hostname, port } = lease.record;
+    views.push({
+      address: formatIp4(ip),
+      mac,
+      client: key,
+      ...(hostname === '' ? {} : { hostname }),
+      state,
+      ...(port === '' ? {} : { port }),
+      expires: state === 'offered' ? lease.offeredUntilS : lease.record.expiresS,
+    });
+  }
+  return views;
+}
+
+export function poolUse(table: LeaseTable, nowS: number): PoolUse {
+  const count = { bound: 0, offered: 0, declined: 0 };
+  for (const lease of table.all()) {
+    if (!table.inPool(lease.record.ip)) continue;
+    const state = stateOf(lease, nowS);
+    if (state === 'bound' || state === 'offered' || state === 'declined') count[state]++;
+  }
+  const { bound, offered, declined: quarantined } = count;
+  const size = table.capacity;
+  return { size, free: size - bound - offered - quarantined, bound, offered, quarantined };
+}
+
+/** What to call a record's state; undefined when there is nothing left of it to show. */
+function stateOf(lease: Lease, nowS: number): string | undefined {
+  const { state, expiresS } = lease.record;
+  if (state === LeaseState.Bound) return expiresS > nowS ? 'bound' : 'expired';
+  if (state === LeaseState.Released) return 'released';
+  if (state === LeaseState.Declined) return expiresS > nowS ? 'declined' : undefined;
+  return lease.offeredUntilS > nowS ? 'offered' : undefined;
+}
