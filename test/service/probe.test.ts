@@ -277,6 +277,13 @@ test('whatever comes in: what is held comes back once, and nothing throws', () =
     fc.record({ kind: fc.constant('hold' as const), address, asks: fc.boolean() }),
     fc.record({ kind: fc.constant('answer' as const), address, by: fc.integer({ min: 1, max: 3 }) }),
     fc.record({ kind: fc.constant('noise' as const), bytes: fc.uint8Array({ maxLength: 60 }) }),
+    fc.record({
+      kind: fc.constant('bent' as const),
+      address,
+      at: fc.nat(41),
+      byte: fc.nat(255),
+      cut: fc.nat(42),
+    }),
     fc.record({ kind: fc.constant('time' as const) }),
   );
   fc.assert(
@@ -304,6 +311,10 @@ test('whatever comes in: what is held comes back once, and nothing throws', () =
           assert.ok(prober.hear(answer(one.address, clientMac(one.by)), 1));
           if (one.by === 1) assert.is(held.has(one.address), wasHeld);
           else assert.not.ok(held.has(one.address));
+        } else if (one.kind === 'bent') {
+          const frame = answer(one.address);
+          frame[one.at] = one.byte;
+          prober.hear(frame.subarray(0, 42 - (one.cut < 10 ? one.cut : 0)), 1);
         } else if (one.kind === 'noise') prober.hear(one.bytes, 1);
         else for (const act of alarms.splice(0)) act();
         assert.is(prober.running, held.size);

@@ -198,7 +198,7 @@ export class DhcpService {
   }
 
   /**
-   * Takes a punted frame, which the caller must not change afterwards. `nowMs` is Unix time: leases outlive the process.
+   * Takes a punted frame, a message or an answer to a probe, which the caller must not change afterwards. `nowMs` is Unix time: leases outlive the process.
    * Never throws; replies follow through `send`.
    */
   handle(frame: Uint8Array, ingress: number, nowMs: number): void {
