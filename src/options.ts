@@ -16,6 +16,7 @@ import {
   RANGE,
   RESOLVERS,
 } from './settings/network.ts';
+import { PORT } from './settings/port.ts';
 import { list, oneOf, text, whole } from './settings/schema.ts';
 import { parseName, parseTaps } from './settings/taps.ts';
 import { parseUplink, UPLINK } from './settings/uplink.ts';
@@ -34,6 +35,7 @@ interface Setting {
 export const GROUPS = {
   network: 'Network:',
   dhcp: 'Addresses for guests:',
+  metadata: 'Cloud-init for guests:',
   gateway: 'Gateway and uplink:',
   host: 'Host:',
 } as const;
@@ -112,6 +114,28 @@ export const SETTINGS = {
     group: 'dhcp',
     help: 'the domain that guests are told (default: none)',
     schema: text(DOMAIN, parseDomain),
+  },
+  'cloud-init': {
+    flags: '--cloud-init <DIR>',
+    group: 'metadata',
+    help: lines(
+      'serve guests DIR/tap0/, DIR/<mac>/ or DIR/default/, by where they are plugged in:',
+      'meta-data, user-data, vendor-data, network-config, at the gateway (port 8000)',
+      'and at 169.254.169.254',
+    ),
+    schema: text(FOLDER, parseFolder),
+  },
+  'cloud-init-port': {
+    flags: '--cloud-init-port <PORT>',
+    group: 'metadata',
+    help: "the port at the gateway's address (default: 8000)",
+    schema: PORT,
+  },
+  'phone-home-hook': {
+    flags: '--phone-home-hook <PROGRAM>',
+    group: 'metadata',
+    help: 'run when a guest says that it is set up, with VSWITCHD_* and JSON on standard input',
+    schema: text(FOLDER, parseFolder),
   },
   uplink: {
     flags: '--uplink <KIND>',

@@ -61,6 +61,7 @@ test('run: every option reaches the configuration', () => {
     forwards: [],
     lan: undefined,
     egress: { rules: [], otherwise: 'internet-only', resolvers: [0x09090909] },
+    cloudInit: undefined,
     firewall: 'none',
     stateDir: '/s',
     runDir: '/r',
@@ -75,6 +76,21 @@ test('run: port forwards, in parts and with commas', () => {
     { protocol: 'udp', port: 53, guest: 'vm1', guestPort: 5353 },
     { protocol: 'tcp', port: 22, guest: 0x0a000008, guestPort: 22 },
   ]);
+});
+
+test("run: what is served to guests' cloud-init", () => {
+  const line = parse(`${RUN} --cloud-init /seed --cloud-init-port 80 --phone-home-hook /usr/bin/hook`);
+  assert.equal(line.command === 'run' && line.config.cloudInit, {
+    folder: '/seed',
+    port: 80,
+    phoneHomeHook: '/usr/bin/hook',
+  });
+  const usual = parse(`${RUN} --cloud-init /seed`);
+  assert.equal(usual.command === 'run' && usual.config.cloudInit, {
+    folder: '/seed',
+    port: 8000,
+    phoneHomeHook: undefined,
+  });
 });
 
 test('run: --no-nat', () => {

@@ -72,6 +72,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
     forwards: [],
     lan: undefined,
     egress: { rules: [], otherwise: 'all', resolvers: [] },
+    cloudInit: undefined,
     firewall: 'auto',
     stateDir: '/var/lib/vswitchd',
     runDir: '/run/vswitchd',
@@ -244,6 +245,25 @@ const BAD: [Given, string][] = [
   [{ dns: '9.9.9.9,' }, '--dns 9.9.9.9,: expected IPv4 addresses'],
   [{ domain: 'a..b' }, '--domain a..b: expected a DNS name'],
   [{ domain: '-a' }, '--domain -a: expected a DNS name'],
+  [{ 'cloud-init': 'seed' }, '--cloud-init seed: expected an absolute path'],
+  [
+    { 'cloud-init': '/seed', uplink: 'passt' },
+    '--cloud-init /seed: is given beside uplink passt; expected uplink tun, as the host serves it',
+  ],
+  [{ 'cloud-init': '/seed', uplink: 'none' }, '--cloud-init /seed: is given beside uplink none; expected'],
+  [
+    { 'cloud-init': '/seed', 'cloud-init-port': '0' },
+    '--cloud-init-port 0: expected a TCP port from 1 to 65535',
+  ],
+  [
+    { 'cloud-init': '/seed', 'cloud-init-port': '65536' },
+    '--cloud-init-port 65536: expected a TCP port from 1 to 65535',
+  ],
+  [
+    { 'cloud-init-port': '80' },
+    '--cloud-init-port 80: is given without cloud-init; expected --cloud-init DIR beside it',
+  ],
+  [{ 'phone-home-hook': '/bin/true' }, '--phone-home-hook /bin/true: is given without cloud-init; expected'],
   [{ uplink: 'bridge' }, '--uplink bridge: expected tun, passt, none, or bridge: with'],
   [{ uplink: 'bridge:' }, '--uplink bridge:: expected tun, passt, none, or bridge: with'],
   [{ uplink: 'bridge:a b' }, '--uplink "bridge:a b": names "a b"; expected letters'],
