@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { ask, tell } from './control/client.ts';
 import { diagnosisText } from './control/diagnosis.ts';
 import {
+  cloudInitText,
   egressText,
   flowsText,
   forwardsText,
@@ -12,6 +13,7 @@ import {
   statusText,
 } from './control/screen.ts';
 import type {
+  CloudInitView,
   EgressView,
   FlowView,
   ForwardView,
@@ -89,6 +91,23 @@ forward
   .description('one less, with its connections: tcp/8080')
   .action(async (name: string) =>
     print(await tell<ForwardView[]>(socket(), 'DELETE', `forwards/${name}`), forwardsText),
+  );
+
+const cloudInit = program.command('cloud-init').description("what guests' cloud-init gets");
+cloudInit
+  .command('show <PORT>', { isDefault: true })
+  .description('the four documents of the guest on a port, with its one-time password: tap0')
+  .action(async (port: string) =>
+    print(await fetch<CloudInitView>(`cloud-init/${encodeURIComponent(port)}`), cloudInitText),
+  );
+cloudInit
+  .command('reset <PORT>')
+  .description('a new password for the guest on a port, as if it had never phoned home')
+  .action(async (port: string) =>
+    print(
+      await tell<CloudInitView>(socket(), 'DELETE', `cloud-init/${encodeURIComponent(port)}`),
+      cloudInitText,
+    ),
   );
 
 program

@@ -25,11 +25,14 @@ export const packageOf = (tool: string): string => PACKAGES[tool] ?? tool;
 export interface RunOptions {
   readonly input?: string;
   readonly timeoutMs?: number;
+  /** Beside our own environment. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
-/** Where a tool is, or undefined. */
+/** Where a tool is, or undefined; an absolute path is where it says. */
 export function findTool(name: string): string | undefined {
-  for (const folder of [...(process.env.PATH ?? '').split(':'), ...SBIN]) {
+  const folders = name.startsWith('/') ? ['/'] : [...(process.env.PATH ?? '').split(':'), ...SBIN];
+  for (const folder of folders) {
     const path = join(folder, name);
     try {
       accessSync(path, constants.X_OK);
@@ -66,7 +69,7 @@ export async function run(tool: string, words: readonly string[], options: RunOp
       timeout: options.timeoutMs ?? TIMEOUT_MS,
       maxBuffer: MAX_OUTPUT,
       killSignal: 'SIGKILL' as const,
-      env: { ...process.env, LC_ALL: 'C' }, // what tools say is read here, in English
+      env: { ...process.env, LC_ALL: 'C', ...options.env }, // what tools say is read here, in English
     };
     const child = execFile(path, words, settings, (cause, stdout, stderr) => {
       if (cause === null) {
@@ -75,7 +78,7 @@ export async function run(tool: string, words: readonly string[], options: RunOp
       }
       const said = (stderr.trim() || stdout.trim()).split('\n').slice(-4).join(' / ');
       const why = cause.killed === true ? `took longer than ${settings.timeout} ms` : said || cause.message;
-      reject(new OperatorError(`${tool} ${words.join(' ')}: ${why}`, { code: 'HostChange', cause }));
+      reject(new OperatorError(`${[tool, ...words].join(' ')}: ${why}`, { code: 'HostChange', cause }));
     });
     child.stdin?.on('error', () => undefined); // it ended before it had read all; its exit code tells
     child.stdin?.end(options.input ?? '');
