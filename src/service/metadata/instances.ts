@@ -40,7 +40,7 @@ export function instanceId(switchName: string, port: string, mac: string): strin
   return `i-${hash.digest('hex').slice(0, ID_DIGITS)}`;
 }
 
-const newPassword = (): string =>
+export const newPassword = (): string =>
   Array.from({ length: PASSWORD_LENGTH }, () => ALPHABET[randomInt(ALPHABET.length)]).join('');
 
 /** Who an instance is, for its first record. */

@@ -8,9 +8,9 @@
 import { DOCUMENTS, DocumentFault, type DocumentName, findDocument } from './documents.ts';
 import {
   type Fields,
-  type Instance,
   type Instances,
   instanceId,
+  newPassword,
   type PhonedHome,
   type Who,
 } from './instances.ts';
@@ -147,21 +147,23 @@ export class MetadataService {
   }
 
   async #serve(subject: Subject, name: DocumentName): Promise<Served> {
-    const { folder, instances } = this.#o;
-    const found = await findDocument(folder, subject.port, subject.mac, name);
+    const found = await findDocument(this.#o.folder, subject.port, subject.mac, name);
     if (found === undefined)
       return name === 'meta-data'
         ? { status: 200, body: this.#generated(subject), from: 'generated' }
         : { status: 200, body: '', from: EMPTY };
-    const secret = wordsIn(found.content).has('password');
-    if (secret && instances.get(subject.who.id)?.phonedHome !== undefined)
-      return {
-        status: 410,
-        body: 'the one-time password in it has been served; the guest has phoned home since\n',
-        from: found.path,
-      };
-    const instance = secret ? await instances.withPassword(subject.who) : undefined;
-    return { status: 200, body: filled(found.content, this.#values(subject, instance)), from: found.path };
+    const password = wordsIn(found.content).has('password') ? await this.#passwordOf(subject) : '';
+    return { status: 200, body: filled(found.content, this.#values(subject, password)), from: found.path };
+  }
+
+  /**
+   * The one-time password; when the guest has phoned home, another at each request, which nobody ever learns. No answer at
+   * all would cost the guest its identity: cloud-init reads its seed at every boot, and without user-data it takes the
+   * guest for a new instance, of no datasource.
+   */
+  async #passwordOf({ who }: Subject): Promise<string> {
+    const { password = newPassword() } = await this.#o.instances.withPassword(who);
+    return password;
   }
 
   #generated({ who, hostname }: Subject): string {
@@ -169,7 +171,7 @@ export class MetadataService {
     return `instance-id: ${who.id}\nlocal-hostname: ${domain === '' ? hostname : `${hostname}.${domain}`}\n`;
   }
 
-  #values({ who, port, mac, address, hostname }: Subject, instance?: Instance): Record<Word, string> {
+  #values({ who, port, mac, address, hostname }: Subject, password: string): Record<Word, string> {
     const { url, gateway, domain, dns } = this.#o;
     return {
       'instance-id': who.id,
@@ -181,7 +183,7 @@ export class MetadataService {
       domain,
       dns: dns().join(', '),
       url,
-      password: instance?.password ?? '',
+      password,
       'phone-home-url': `${url}phone-home`,
     };
   }
