@@ -17,9 +17,15 @@ export function cloudInitOf(given: GivenSettings, uplink: UplinkConfig): CloudIn
       'cloud-init',
       `is given beside uplink ${uplink.kind}; expected uplink tun, as the host serves it`,
     );
+  const port = given.value('cloud-init-port') ?? DEFAULT_PORT;
+  if (given.value('forward')?.some(forward => forward.protocol === 'tcp' && forward.port === port) === true)
+    given.refuse(
+      'forward',
+      `takes tcp/${port}, where cloud-init is served; expected another port, or --cloud-init-port`,
+    );
   return {
     folder,
-    port: given.value('cloud-init-port') ?? DEFAULT_PORT,
+    port,
     phoneHomeHook: given.value('phone-home-hook'),
   };
 }

@@ -110,6 +110,7 @@ export class Metadata {
       address: gateway,
       port: cloudInit.port,
       service: this.#service,
+      isTaken: port => config.forwards.some(forward => forward.protocol === 'tcp' && forward.port === port),
       callerOf: (address, port, aliased) => this.#callerOf(address, port, aliased),
     });
     try {

@@ -250,6 +250,10 @@ const BAD: [Given, string][] = [
     { 'cloud-init': '/seed', uplink: 'passt' },
     '--cloud-init /seed: is given beside uplink passt; expected uplink tun, as the host serves it',
   ],
+  [
+    { 'cloud-init': '/seed', forward: '8000:192.168.100.10:80' },
+    '--forward 8000:192.168.100.10:80: takes tcp/8000, where cloud-init is served; expected another port',
+  ],
   [{ 'cloud-init': '/seed', uplink: 'none' }, '--cloud-init /seed: is given beside uplink none; expected'],
   [
     { 'cloud-init': '/seed', 'cloud-init-port': '0' },

@@ -18,6 +18,8 @@ export interface ServerOptions {
   readonly address: string;
   readonly port: number;
   readonly service: MetadataService;
+  /** Is a port of the host's another's, though nobody listens there? */
+  isTaken(port: number): boolean;
   /** Who calls from there: by the alias, or straight. */
   callerOf(address: string, port: number, aliased: boolean): Guest | undefined;
 }
@@ -33,7 +35,9 @@ export class MetadataServer {
   /** Listens; the alias's port, which the system has chosen. Rejects with the system's error when the port is taken. */
   async listen(): Promise<number> {
     await this.#open(this.#o.port, false);
-    return this.#open(0, true);
+    let aliasPort = await this.#open(0, true);
+    while (this.#o.isTaken(aliasPort)) aliasPort = await this.#open(0, true); // it stays open, so another is chosen
+    return aliasPort;
   }
 
   async close(): Promise<void> {
