@@ -5,7 +5,9 @@
  *
  *   open      the SYN has been seen; another port's guest with the same address and TCP port is kept out
  *   ending    the host has sent its FIN: `end` is what the guest must acknowledge
- *   over      it has, or the host has sent a RST, or nobody has sent anything for IDLE_S: the place may be another's
+ *   cut       the guest has sent a RST; if the host does not heed it, its next segment tells
+ *   over      the FIN is acknowledged, or the host has sent a RST, or nobody has sent anything for IDLE_S, for CUT_S after
+ *             a cut: the place may be another's
  *
  * Not before that: the host sends what is not acknowledged again, and another's guest could come to hear it. A server must
  * end its connections well within IDLE_S, which the rest of the host's sending (backoff of at most a minute) then is within.
@@ -20,6 +22,8 @@ const MOST = 64;
 const FEWEST = 8;
 const FEW_LEFT = 2_048; // 255 ports with FEWEST
 export const IDLE_S = 120;
+/** Times longer than the host waits before it sends again for the first time. */
+const CUT_S = 2;
 const HEADS = 2 * MAX_CALLERS;
 const PORTS = 256;
 
@@ -38,7 +42,8 @@ const WORDS = 11;
 const NONE = -1;
 const OPEN = 0;
 const ENDING = 1;
-const OVER = 2;
+const CUT = 2;
+const OVER = 3;
 /** Apart from what other tables multiply by. */
 const FIRST_MULTIPLIER = 32;
 const ALIASED = 0x1_0000;
@@ -91,6 +96,7 @@ export class Callers {
     const at = entry * WORDS;
     if (entry !== NONE && words[at + INGRESS] === ingress) {
       if (opens) this.#identify(at, ip, key, ingress, hi, lo, nowS);
+      else if (words[at + STATE] !== OVER && (flags & RST) !== 0) words[at + STATE] = CUT;
       else if (words[at + STATE] === ENDING && (flags & ACK) !== 0 && words[at + END] === acknowledged)
         words[at + STATE] = OVER;
       words[at + SEEN] = nowS;
@@ -108,8 +114,8 @@ export class Callers {
     const words = this.#words;
     words[at + SEEN] = nowS;
     if ((flags & RST) !== 0) words[at + STATE] = OVER;
-    else if ((flags & FIN) !== 0 && words[at + STATE] === OPEN) {
-      words[at + STATE] = ENDING;
+    else if (words[at + STATE] === OPEN || words[at + STATE] === CUT) {
+      words[at + STATE] = (flags & FIN) !== 0 ? ENDING : OPEN;
       words[at + END] = next;
     }
   }
@@ -131,7 +137,9 @@ export class Callers {
   lo = (entry: number): number => this.#words[entry * WORDS + MAC_LO] as number;
 
   #isOver(at: number, nowS: number): boolean {
-    return this.#words[at + STATE] === OVER || nowS - (this.#words[at + SEEN] as number) >= IDLE_S;
+    const state = this.#words[at + STATE];
+    const silentS = nowS - (this.#words[at + SEEN] as number);
+    return state === OVER || silentS >= (state === CUT ? CUT_S : IDLE_S);
   }
 
   #open(ip: number, key: number, ingress: number, hi: number, lo: number, nowS: number): boolean {
