@@ -2,6 +2,7 @@
  * The one place where text becomes addresses and limits: options, file and defaults into one frozen Config. What each
  * setting may be stands in options.ts; here is what they must be together, and what they are when nobody says.
  */
+import { cloudInitOf } from './cloudinit.ts';
 import { type Given, GivenSettings } from './given.ts';
 import { Settings } from './options.ts';
 import { refuseReserving, reservingOf } from './reserving.ts';
@@ -100,6 +101,14 @@ export interface EgressConfig {
   /** Whose answers may allow a name; empty: the host's own resolvers. */
   readonly resolvers: readonly Ip4[];
 }
+/** What is served to guests' cloud-init. */
+export interface CloudInitConfig {
+  readonly folder: string;
+  readonly port: number;
+  /** A program's path, undefined: none. */
+  readonly phoneHomeHook: string | undefined;
+}
+
 /**
  * The guests' way out: the host's own stack, by a tun; a passt process, which needs nothing of the host; the LAN that an
  * interface is on, of which the switch becomes a part; or none.
@@ -134,6 +143,7 @@ export interface Config {
   readonly leaseHook: string | undefined;
   /** Are leases freed when their port stays down? */
   readonly releaseOnDetach: boolean;
+  readonly cloudInit: CloudInitConfig | undefined;
   readonly stateDir: string;
   readonly runDir: string;
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error';
@@ -220,6 +230,7 @@ function complete(
     forwards: forwardsOf(given, uplink, subnet, natAddress),
     lan: lanOf(given, uplink, where.name),
     egress: egressOf(given, uplink, subnet, natAddress, taps),
+    cloudInit: cloudInitOf(given, uplink),
     firewall: given.value('firewall') ?? 'auto',
     leaseHook: given.value('lease-hook'),
     releaseOnDetach: given.value('release-on-detach') ?? false,
@@ -423,6 +434,7 @@ function freeze(config: Config): Config {
     config.egress,
     config.egress.rules,
     ...config.egress.rules,
+    config.cloudInit,
   ])
     Object.freeze(value);
   return Object.freeze(config);

@@ -4,6 +4,7 @@ import { ask, follow, tell } from './control/client.ts';
 import { diagnosisText } from './control/diagnosis.ts';
 import { eventText } from './control/happened.ts';
 import {
+  cloudInitText,
   dhcpText,
   egressText,
   flowsText,
@@ -14,6 +15,7 @@ import {
   statusText,
 } from './control/screen.ts';
 import type {
+  CloudInitView,
   DhcpView,
   EgressView,
   EventView,
@@ -106,6 +108,23 @@ forward
   .description('one less, with its connections: tcp/8080')
   .action(async (name: string) =>
     print(await tell<ForwardView[]>(socket(), 'DELETE', `forwards/${name}`), forwardsText),
+  );
+
+const cloudInit = program.command('cloud-init').description("what guests' cloud-init gets");
+cloudInit
+  .command('show <PORT>', { isDefault: true })
+  .description('the four documents of the guest on a port, with its one-time password: tap0')
+  .action(async (port: string) =>
+    print(await fetch<CloudInitView>(`cloud-init/${encodeURIComponent(port)}`), cloudInitText),
+  );
+cloudInit
+  .command('reset <PORT>')
+  .description('a new password for the guest on a port, as if it had never phoned home')
+  .action(async (port: string) =>
+    print(
+      await tell<CloudInitView>(socket(), 'DELETE', `cloud-init/${encodeURIComponent(port)}`),
+      cloudInitText,
+    ),
   );
 
 program

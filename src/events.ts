@@ -28,8 +28,18 @@ export type PortEvent = {
   readonly port: string;
 };
 
+/** A guest has said that it is set up. */
+export type PhoneHomeEvent = {
+  readonly event: 'phone-home';
+  readonly address: string;
+  readonly mac: string;
+  readonly hostname: string;
+  readonly port: string;
+  readonly instanceId: string;
+};
+
 /** All that may happen; new kinds are added here. */
-export type Happening = LeaseEvent | PortEvent;
+export type Happening = LeaseEvent | PortEvent | PhoneHomeEvent;
 
 /** `time`: Unix time, ms. */
 export type SwitchEvent = { readonly time: number } & Happening;

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 import type { Config, DhcpConfig } from './config.ts';
 import { type GatewaySettings, UPLINK_PORT } from './dataplane/messages.ts';
+import { callerMemory } from './gateway/callers.ts';
 import { compile } from './gateway/policy.ts';
 import type { DhcpServiceOptions } from './service/dhcp/service.ts';
 import type { Ip4, Mac } from './wire/address.ts';
@@ -31,6 +32,7 @@ export const gatewaySettings = (config: Config, hostResolvers: readonly Ip4[] = 
     resolvers: config.egress.resolvers.length > 0 ? config.egress.resolvers : hostResolvers,
     portOf: tap => UPLINK_PORT + 1 + config.taps.findIndex(({ name }) => name === tap),
   }),
+  callers: config.cloudInit && callerMemory(),
 });
 
 type Told = Pick<

@@ -14,6 +14,7 @@ import { plan, planTaps } from './host/plan.ts';
 import { undoAll } from './host/undo.ts';
 import { checkHooks } from './life.ts';
 import { openLog } from './log.ts';
+import { checkFolder } from './metadata.ts';
 import { notify } from './notify.ts';
 import { loadNative } from './port/native.ts';
 import { checkPrivilege } from './privilege.ts';
@@ -73,6 +74,7 @@ let failed: (cause: Error) => void = () => undefined;
 async function dryRun(config: Config): Promise<void> {
   checkHooks(config);
   await checkLan(config);
+  await checkFolder(config.cloudInit);
   if (config.uplink.kind === 'bridge') checkBridgeable(loadNative(), config.uplink.interface);
   const present = await readPresent(config, []);
   const { name, reason, shields } = present.backend;

@@ -17,6 +17,7 @@ import {
   RANGE,
   RESOLVERS,
 } from './settings/network.ts';
+import { PORT } from './settings/port.ts';
 import { HOST, POOL, parseHosts, parsePools } from './settings/reservations.ts';
 import { list, oneOf, repeated, text, whole } from './settings/schema.ts';
 import { parseName, parseTaps } from './settings/taps.ts';
@@ -47,6 +48,7 @@ interface Setting {
 export const GROUPS = {
   network: 'Network:',
   dhcp: 'Addresses for guests:',
+  metadata: 'Cloud-init for guests:',
   gateway: 'Gateway and uplink:',
   host: 'Host:',
 } as const;
@@ -197,6 +199,28 @@ export const SETTINGS = {
     ),
     schema: repeated(BOOT, parseBoots),
     repeated: true,
+  },
+  'cloud-init': {
+    flags: '--cloud-init <DIR>',
+    group: 'metadata',
+    help: lines(
+      'serve guests DIR/tap0/, DIR/<mac>/ or DIR/default/, by where they are plugged in:',
+      'meta-data, user-data, vendor-data, network-config, at the gateway (port 8000)',
+      'and at 169.254.169.254',
+    ),
+    schema: text(FOLDER, parseFolder),
+  },
+  'cloud-init-port': {
+    flags: '--cloud-init-port <PORT>',
+    group: 'metadata',
+    help: "the port at the gateway's address (default: 8000)",
+    schema: PORT,
+  },
+  'phone-home-hook': {
+    flags: '--phone-home-hook <PROGRAM>',
+    group: 'metadata',
+    help: 'run when a guest says that it is set up, with VSWITCHD_* and JSON on standard input',
+    schema: text(PROGRAM, parseProgram),
   },
   uplink: {
     flags: '--uplink <KIND>',

@@ -24,6 +24,8 @@ import { type Captured, emit } from './wire/pcap.ts';
 /** The port of this name stands for the uplink: its frames are those that the tun port shows the pipeline. */
 const UPLINK = 'uplink';
 const SEED = 1;
+/** At which the host of a replay serves what guests ask 169.254.169.254 for. */
+const ALIAS_PORT = 49_152;
 const TICK_MS = 100;
 /** Ticks given in a gap between frames, at its end: enough to go once over every table. */
 const MAX_TICKS = 256;
@@ -90,6 +92,7 @@ class ReplayStage {
       seed: SEED,
       flowMemory: flowMemory(config.maxFlows),
     });
+    if (config.cloudInit !== undefined) gateway.serve(config.cloudInit.port, ALIAS_PORT);
     this.#dataplane = new Dataplane({
       fdbMemory: fdbMemory(config.maxMacs),
       counterMemory: counterMemory(),

@@ -35,6 +35,7 @@ import { dhcpSettings, gatewaySettings } from './identity.ts';
 import { openLeases } from './leasestore.ts';
 import { checkHooks, Life } from './life.ts';
 import type { Log } from './log.ts';
+import { checkFolder, Metadata } from './metadata.ts';
 import { loadNative } from './port/native.ts';
 import { PortTable } from './porttable.ts';
 import { hostResolvers } from './service/dhcp/resolvers.ts';
@@ -100,6 +101,7 @@ export class Switch {
   async #start(): Promise<void> {
     const config = this.#config;
     checkHooks(config);
+    await checkFolder(config.cloudInit);
     await this.#locks.take(config);
     this.#endings.push(() => this.#locks.release());
     const journal = openJournal(config);
@@ -125,24 +127,45 @@ export class Switch {
     this.#endings.push(() => uplink.detach());
     await uplink.attach();
     await forwarding.start();
+    const metadata = await this.#serveMetadata(plane);
     await this.#followTaps(plane, journal, shields);
     const egress = { policy: this.#gateway.egress, names };
     const views = viewsOf(config, plane.memory, this.#ports, this.#dhcp, forwarding, egress, this.#life);
-    await this.#listen(views, forwarding);
+    await this.#listen(views, forwarding, metadata);
   }
 
-  async #listen(views: Views, forwarding: Forwarding): Promise<void> {
+  async #listen(views: Views, forwarding: Forwarding, metadata: Metadata): Promise<void> {
     const api = new Api(
       socketPath(this.#config),
       views,
       {
         addForward: text => forwarding.add(text),
         removeForward: name => forwarding.remove(name),
+        cloudInit: port => metadata.view(port),
+        resetCloudInit: port => metadata.reset(port),
       },
       listener => this.#life.events.on(listener),
     );
     await api.listen();
     this.#endings.push(() => api.close());
+  }
+
+  /** Before any guest is served: the ports must be known to the gateway. */
+  async #serveMetadata(plane: Plane): Promise<Metadata> {
+    const metadata = new Metadata({
+      config: this.#config,
+      callers: this.#gateway.callers,
+      fdb: plane.memory.fdb,
+      ports: this.#ports,
+      serve: (port, aliasPort) => plane.serve(port, aliasPort),
+      leases: () => this.#dhcp?.leases() ?? [],
+      resolvers: hostResolvers,
+      told: event => this.#life.events.emit(event),
+      log: (level, sentence) => this.#log[level](sentence),
+    });
+    this.#endings.push(() => metadata.close());
+    await metadata.start();
+    return metadata;
   }
 
   #startPlane(): Plane {

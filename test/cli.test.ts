@@ -66,6 +66,7 @@ test('run: every option reaches the configuration', () => {
     forwards: [],
     lan: undefined,
     egress: { rules: [], otherwise: 'internet-only', resolvers: [0x09090909] },
+    cloudInit: undefined,
     firewall: 'none',
     leaseHook: '/h',
     releaseOnDetach: true,
@@ -123,6 +124,21 @@ test('run: what is said of addresses again and again, with commas in it', () => 
     { scope: { kind: 'tag', tag: 'efi' }, file: 'ipxe.efi', server: 0x0a000005 },
     { scope: { kind: 'all' }, file: 'undionly.kpxe', server: undefined },
   ]);
+});
+
+test("run: what is served to guests' cloud-init", () => {
+  const line = parse(`${RUN} --cloud-init /seed --cloud-init-port 80 --phone-home-hook /usr/bin/hook`);
+  assert.equal(line.command === 'run' && line.config.cloudInit, {
+    folder: '/seed',
+    port: 80,
+    phoneHomeHook: '/usr/bin/hook',
+  });
+  const usual = parse(`${RUN} --cloud-init /seed`);
+  assert.equal(usual.command === 'run' && usual.config.cloudInit, {
+    folder: '/seed',
+    port: 8000,
+    phoneHomeHook: undefined,
+  });
 });
 
 test('run: --no-nat', () => {

@@ -78,6 +78,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
     forwards: [],
     lan: undefined,
     egress: { rules: [], otherwise: 'all', resolvers: [] },
+    cloudInit: undefined,
     firewall: 'auto',
     leaseHook: undefined,
     releaseOnDetach: false,
@@ -267,6 +268,29 @@ const BAD: [Given, string][] = [
     { 'release-on-detach': true, uplink: 'bridge:eth0' },
     "--release-on-detach true: is given beside uplink bridge, where the LAN's own server serves",
   ],
+  [{ 'cloud-init': 'seed' }, '--cloud-init seed: expected an absolute path'],
+  [
+    { 'cloud-init': '/seed', uplink: 'passt' },
+    '--cloud-init /seed: is given beside uplink passt; expected uplink tun, as the host serves it',
+  ],
+  [
+    { 'cloud-init': '/seed', forward: '8000:192.168.100.10:80' },
+    '--forward 8000:192.168.100.10:80: takes tcp/8000, where cloud-init is served; expected another port',
+  ],
+  [{ 'cloud-init': '/seed', uplink: 'none' }, '--cloud-init /seed: is given beside uplink none; expected'],
+  [
+    { 'cloud-init': '/seed', 'cloud-init-port': '0' },
+    '--cloud-init-port 0: expected a TCP port from 1 to 65535',
+  ],
+  [
+    { 'cloud-init': '/seed', 'cloud-init-port': '65536' },
+    '--cloud-init-port 65536: expected a TCP port from 1 to 65535',
+  ],
+  [
+    { 'cloud-init-port': '80' },
+    '--cloud-init-port 80: is given without cloud-init; expected --cloud-init DIR beside it',
+  ],
+  [{ 'phone-home-hook': '/bin/true' }, '--phone-home-hook /bin/true: is given without cloud-init; expected'],
   [{ uplink: 'bridge' }, '--uplink bridge: expected tun, passt, none, or bridge: with'],
   [{ uplink: 'bridge:' }, '--uplink bridge:: expected tun, passt, none, or bridge: with'],
   [{ uplink: 'bridge:a b' }, '--uplink "bridge:a b": names "a b"; expected letters'],

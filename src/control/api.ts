@@ -5,6 +5,8 @@
  *   GET    /v1/events                 what happens, a line each, till the reader leaves
  *   POST   /v1/forwards               {"forward": "8080:192.168.100.10:80"}
  *   DELETE /v1/forwards/tcp/8080
+ *   GET    /v1/cloud-init/tap0        what the guest on that port gets
+ *   DELETE /v1/cloud-init/tap0        it gets a new password
  */
 import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
@@ -84,6 +86,11 @@ async function answer(request: IncomingMessage, views: Views, actions: Actions):
     await actions.removeForward(forward);
     return { status: 200, body: views.forwards() };
   }
+  const port = /^\/v1\/cloud-init\/([^/?]+)$/.exec(url)?.[1];
+  if (port !== undefined && (method === 'GET' || method === 'DELETE')) {
+    const act = method === 'GET' ? actions.cloudInit : actions.resetCloudInit;
+    return { status: 200, body: await act(plain(port)) };
+  }
   const resource = /^\/v1\/(\w+)$/.exec(url)?.[1];
   if (resource === undefined || !isResource(views, resource))
     return fault(404, 'not_found', `there is no ${url}; try /v1/status`);
@@ -93,6 +100,15 @@ async function answer(request: IncomingMessage, views: Views, actions: Actions):
   }
   if (method !== 'GET') return fault(405, 'method_not_allowed', `${url} does not take ${method}`);
   return { status: 200, body: views[resource]() };
+}
+
+/** Without percent signs, where they are meant as such. */
+function plain(word: string): string {
+  try {
+    return decodeURIComponent(word);
+  } catch {
+    return word;
+  }
 }
 
 function forwardIn(body: string): string {

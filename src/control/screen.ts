@@ -1,6 +1,7 @@
 /** The switch's tables as text, for `vswitchctl` and the demo's last screen. */
 import { table } from './table.ts';
 import type {
+  CloudInitView,
   DhcpView,
   EgressView,
   FlowView,
@@ -127,6 +128,27 @@ const namesText = (names: EgressView['names']): string =>
     ['GUEST', 'NAME', 'ADDRESS', 'ENDS IN'],
     names.map(({ guest, name, address, endsInS }) => [guest, name, address, duration(endsInS)]),
   );
+
+export function cloudInitText(view: CloudInitView, nowS = Date.now() / 1000): string {
+  const { port, mac, address, instanceId, hostname, password, phonedHome, documents } = view;
+  const lines = [`${port}  ${mac}  ${address}  instance ${instanceId}  host name ${hostname}`];
+  if (password !== undefined) lines.push(`one-time password: ${password}`);
+  if (phonedHome !== undefined)
+    lines.push(`phoned home ${duration(nowS - phonedHome.atS)} ago from ${phonedHome.address}`);
+  for (const { name, from, status, content } of documents)
+    lines.push('', `== ${name}: ${status === 200 ? from : `${status}, ${from}`}`, ...linesOf(content));
+  return lines.join('\n');
+}
+
+/** Guests' documents hold what they will, and a terminal should not obey it. */
+const linesOf = (content: string): string[] =>
+  content === ''
+    ? []
+    : content
+        .trimEnd()
+        // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
+        .replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, '.')
+        .split('\n');
 
 const dropsText = (drops: PortView['drops']): string => {
   const entries = Object.entries(drops);

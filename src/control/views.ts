@@ -119,6 +119,32 @@ export interface StatusView {
   readonly leasesUnwritten?: string;
 }
 
+/** What a guest's cloud-init gets. */
+export interface CloudInitView {
+  readonly port: string;
+  readonly mac: string;
+  readonly address: string;
+  readonly instanceId: string;
+  readonly hostname: string;
+  /** The one-time password, where it has been asked for and the guest has not phoned home. */
+  readonly password?: string;
+  readonly phonedHome?: {
+    /** Unix time, seconds. */
+    readonly atS: number;
+    readonly address: string;
+    /** What the guest has posted. */
+    readonly fields: Readonly<Record<string, string>>;
+  };
+  readonly documents: readonly {
+    readonly name: string;
+    /** A file's path, or how else it came about. */
+    readonly from: string;
+    /** As in HTTP. */
+    readonly status: number;
+    readonly content: string;
+  }[];
+}
+
 /** One function a resource; each reads the present state and copies it. */
 export interface Views {
   status(): StatusView;
@@ -137,4 +163,8 @@ export interface Actions {
   addForward(text: string): Promise<void>;
   /** `tcp/8080`. */
   removeForward(name: string): Promise<void>;
+  /** What the guest on a port gets; it makes the guest's password, if that is asked for. */
+  cloudInit(port: string): Promise<CloudInitView>;
+  /** Forgets the port's passwords and that its guest has phoned home. */
+  resetCloudInit(port: string): Promise<CloudInitView>;
 }

@@ -35,6 +35,8 @@ export interface GatewaySettings {
   readonly hostBehind: boolean;
   readonly dhcp: boolean;
   readonly egress: EgressPolicy;
+  /** Who calls the service that the host runs for guests; undefined: there is none. The worker writes it. */
+  readonly callers: SharedArrayBuffer | undefined;
 }
 
 export interface WorkerSettings {
@@ -73,6 +75,13 @@ export type Command =
       readonly do: 'names';
       readonly learnt: Int32Array;
       readonly forgotten: Int32Array;
+    }
+  /** The ports at which the host serves guests: one at the gateway's address, one behind 169.254.169.254:80. */
+  | {
+      readonly number: number;
+      readonly do: 'serve';
+      readonly port: number;
+      readonly aliasPort: number;
     }
   | { readonly number: number; readonly do: 'stop' };
 

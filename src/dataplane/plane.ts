@@ -110,6 +110,11 @@ export class Plane extends EventEmitter<PlaneEvents> {
     this.#command({ do: 'names', learnt, forgotten });
   }
 
+  /** Tells the gateway at which ports the host serves guests. */
+  serve(port: number, aliasPort: number): void {
+    this.#command({ do: 'serve', port, aliasPort });
+  }
+
   /** Sends a finished frame from the gateway: to one port, by the FDB (LOOK_UP) or to a guest (BY_ADDRESS). False: no room. */
   inject(frame: Uint8Array, egress: number): boolean {
     const taken = this.#inject.push(frame, 0, frame.length, egress);

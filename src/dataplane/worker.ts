@@ -115,6 +115,8 @@ function obey(command: Command): boolean {
     gateway?.setForwards(command.forwards);
   } else if (command.do === 'names') {
     gateway?.egress.learn(command.learnt, command.forgotten);
+  } else if (command.do === 'serve') {
+    gateway?.serve(command.port, command.aliasPort);
   }
   Atomics.store(acknowledged, 0, command.number);
   Atomics.notify(acknowledged, 0);

@@ -1,7 +1,8 @@
 /**
  * ARP at the gateway, RFC 826 and 5227: answers for its own addresses, the gateway's and the NAT's, and no other (blanket
  * proxy ARP would make every client decline its address), defends them, learns who is where, and asks. Guests ask for the
- * NAT address when they send to one another's mappings: it stands in their subnet.
+ * NAT address when they send to one another's mappings: it stands in their subnet; and for the metadata service's, where
+ * they have a link-local route, if there is such a service.
  */
 import { type Batch, FLOOD, GATEWAY_PORT } from '../dataplane/batch.ts';
 import { type Ip4, type Mac, UNSPECIFIED } from '../wire/address.ts';
@@ -20,8 +21,10 @@ export class ArpResponder {
   readonly #mac: Mac;
   readonly #neighbours: Neighbours;
   readonly #inSubnet: (ip: number) => boolean;
-  /** When the gateway's address and the NAT's were defended last. */
-  readonly #defendedMs = new Float64Array(2).fill(Number.NEGATIVE_INFINITY);
+  /** Of the metadata service; UNSPECIFIED: there is none. */
+  #alias = UNSPECIFIED;
+  /** When the gateway's address, the NAT's and the alias were defended last. */
+  readonly #defendedMs = new Float64Array(3).fill(Number.NEGATIVE_INFINITY);
 
   /** `natAddress`: UNSPECIFIED without a NAT. */
   constructor(ip: Ip4, natAddress: Ip4, mac: Mac, neighbours: Neighbours, inSubnet: (ip: number) => boolean) {
@@ -30,6 +33,11 @@ export class ArpResponder {
     this.#mac = mac;
     this.#neighbours = neighbours;
     this.#inSubnet = inSubnet;
+  }
+
+  /** One more address that is ours, outside the subnet. */
+  answerFor(alias: Ip4): void {
+    this.#alias = alias;
   }
 
   /** Takes in one ARP frame. The frame itself goes on as the bridge would have it. */
@@ -73,12 +81,12 @@ export class ArpResponder {
   }
 
   #isOurs(ip: Ip4): boolean {
-    return ip === this.#ip || (ip === this.#natAddress && ip !== UNSPECIFIED);
+    return ip === this.#ip || (ip !== UNSPECIFIED && (ip === this.#natAddress || ip === this.#alias));
   }
 
   /** Somebody else claims an address of ours: say once that it is. */
   #defend(batch: Batch, ip: Ip4): void {
-    const which = ip === this.#ip ? 0 : 1;
+    const which = ip === this.#ip ? 0 : ip === this.#natAddress ? 1 : 2;
     if (batch.nowMs - (this.#defendedMs[which] as number) < DEFEND_INTERVAL_MS) return;
     this.#defendedMs[which] = batch.nowMs;
     this.#send(batch, FLOOD, arp.REQUEST, ip, 0xffff, -1, 0, 0, ip);

@@ -7,7 +7,9 @@
  *                     to the NAT address          echo → answered here │ else hairpin: NAT out and in, to the other guest
  *                     to anywhere else            NAT → uplink; without a NAT as it is
  *                     ARP, an answer to a probe     control plane, which asked
+ *                     to a service of the host    its port is noted, and the host has it (hostservice.ts)
  *   from the uplink   to a guest's address        its neighbour entry; ARP if there is none, and the packet waits
+ *                     of a service, to a caller   the port that called
  *                     to the NAT address          NAT back → its neighbour entry
  *                     from a DNS server, watched  control plane, which sends it on when the names in it are known
  *
@@ -49,6 +51,7 @@ import { Egress, finish, isAnswer } from './egress.ts';
 import { type Express, express } from './express.ts';
 import { type FlowParts, partsOf } from './flowmemory.ts';
 import { Fragments, type Lost } from './fragments.ts';
+import { ALIAS, HostService, NOT_OURS } from './hostservice.ts';
 import { IcmpSender } from './icmp.ts';
 import { Nat, type NatForward } from './nat.ts';
 import { Neighbours } from './neighbours.ts';
@@ -87,6 +90,8 @@ export interface GatewayOptions {
   readonly seed: number;
   readonly flowMemory: SharedArrayBuffer;
   readonly egress: EgressPolicy;
+  /** Who calls the service that the host runs for guests; without it there is none. */
+  readonly callers?: SharedArrayBuffer | undefined;
   /** False: every packet is handled by itself, as the unusual ones are. For tests that hold the two against each other. */
   readonly express?: boolean;
 }
@@ -102,12 +107,14 @@ export class Gateway implements GatewayStage {
   readonly #nat: Nat;
   readonly #flows: FlowParts;
   readonly #fragments: Fragments;
+  readonly #service: HostService | undefined;
 
   constructor(options: GatewayOptions) {
     this.#o = options;
     this.#flows = partsOf(options.flowMemory, options.seed);
     this.#neighbours = new Neighbours(options.mask);
-    const { gatewayIp, gatewayMac, natAddress } = options;
+    const { gatewayIp, gatewayMac, natAddress, callers, seed } = options;
+    this.#service = callers && new HostService(callers, gatewayIp, gatewayMac, seed);
     this.#arp = new ArpResponder(gatewayIp, natAddress, gatewayMac, this.#neighbours, ip =>
       this.#isLocal(ip),
     );
@@ -135,6 +142,12 @@ export class Gateway implements GatewayStage {
   /** Makes the port forwards those that are wanted. */
   setForwards(wanted: readonly NatForward[]): void {
     this.#nat.setForwards(wanted);
+  }
+
+  /** The ports at which the host serves guests: one at the gateway's address, one behind the alias. */
+  serve(port: number, aliasPort: number): void {
+    this.#service?.serve(port, aliasPort);
+    this.#arp.answerFor(ALIAS);
   }
 
   stage(batch: Batch): Stage {
@@ -229,6 +242,10 @@ export class Gateway implements GatewayStage {
     const to = ip4.destination(mem, l3);
     if (to === broadcast || to === network || isNowhere(to)) return Drop.Ip4BadDestination;
     if (!this.#fits(batch, row)) return this.#narrow(batch, row);
+    if (this.#service !== undefined) {
+      const reason = this.#service.fromGuest(batch, row, to);
+      if (reason !== NOT_OURS) return reason === Drop.None ? this.#up(batch, row) : reason;
+    }
     if (to === gatewayIp) return this.#toHost(batch, row, l3);
     if (to === natAddress) return this.#hairpin(batch, row, l3);
     if (this.#isLocal(to)) return this.#toGuestByGateway(batch, row, l3, to);
@@ -314,6 +331,10 @@ export class Gateway implements GatewayStage {
       return Drop.None;
     }
     if (!this.#isLocal(to) || to === natAddress) return Drop.NotForwarded;
+    if (this.#service !== undefined) {
+      const reason = this.#service.fromHost(batch, row);
+      if (reason !== NOT_OURS) return reason;
+    }
     if (!this.egress.watches || !isAnswer(batch, row)) return this.#toNeighbour(batch, row, to);
     finish(batch, row);
     return this.#punt(batch, row);

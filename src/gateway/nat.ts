@@ -291,7 +291,7 @@ function checkTransport(batch: Batch, row: number, l3: number, l4: number, proto
 }
 
 /** Replaces source (outbound) or destination address and port, with all checksums that cover them. */
-function rewrite(
+export function rewrite(
   batch: Batch,
   row: number,
   l3: number,

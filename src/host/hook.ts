@@ -33,6 +33,8 @@ export interface HookCall {
   readonly words: readonly string[];
   /** Beside the switch's own environment. */
   readonly environment: Readonly<Record<string, string>>;
+  /** For its standard input; none: nothing. */
+  readonly input?: string;
 }
 
 export interface HookCounters {
@@ -103,10 +105,10 @@ export class Hook {
     this.#working = undefined;
   }
 
-  async #call({ words, environment }: HookCall): Promise<void> {
+  async #call({ words, environment, input }: HookCall): Promise<void> {
     const { [MARK]: _tool, ...inherited } = process.env; // nobody has to wait for it after a kill
     const { program, timeoutMs = TIMEOUT_MS } = this.#options;
-    const running = startProgram(program, words, { ...inherited, ...environment });
+    const running = startProgram(program, words, { ...inherited, ...environment }, input);
     this.#running = running;
     let late = false;
     const timer = setTimeout(() => {

@@ -138,9 +138,19 @@ const howEnded = (code: number | null, signal: NodeJS.Signals | null): string =>
 /** How long the last words of a program that has ended may take to be read; what it left running may hold the pipe. */
 const LAST_WORDS_MS = 100;
 
-/** Starts a program of the operator's, by its path, in a group of its own; `stop` kills all of the group. */
-export function startProgram(path: string, words: readonly string[], env: NodeJS.ProcessEnv): Running {
-  const child = spawn(path, words, { stdio: ['ignore', 'ignore', 'pipe'], detached: true, cwd: '/', env });
+/**
+ * Starts a program of the operator's, by its path, in a group of its own; `stop` kills all of the group. `input` is what it
+ * reads from its standard input.
+ */
+export function startProgram(
+  path: string,
+  words: readonly string[],
+  env: NodeJS.ProcessEnv,
+  input = '',
+): Running {
+  const child = spawn(path, words, { stdio: ['pipe', 'ignore', 'pipe'], detached: true, cwd: '/', env });
+  child.stdin?.on('error', () => undefined); // it need not read it
+  child.stdin?.end(input);
   const said = new LastLines();
   child.stderr?.setEncoding('utf8').on('data', said.hear);
   const ended = new Promise<Ended>(resolve => {

@@ -21,6 +21,8 @@ export const sourcePort = (mem: DataView, at: number): number => mem.getUint16(a
 export const destinationPort = (mem: DataView, at: number): number => mem.getUint16(at + 2);
 /** As a signed int32. */
 export const sequence = (mem: DataView, at: number): number => mem.getInt32(at + 4);
+/** As a signed int32. */
+export const acknowledgement = (mem: DataView, at: number): number => mem.getInt32(at + 8);
 /** Bytes, options included. */
 export const headerLength = (mem: DataView, at: number): number => (mem.getUint8(at + 12) >> 4) * 4;
 export const flags = (mem: DataView, at: number): number => mem.getUint8(at + 13);

@@ -7,13 +7,18 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Api } from '../../src/control/api.ts';
 import { ask, tell } from '../../src/control/client.ts';
-import type { ForwardView, Views } from '../../src/control/views.ts';
+import type { CloudInitView, ForwardView, Views } from '../../src/control/views.ts';
 import { OperatorError } from '../../src/errors.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'vswitchd-api-'));
 const path = join(folder, 'vsw0.sock');
 const forwards: ForwardView[] = [];
 const nothing = { ports: () => [], macs: () => [], leases: () => [], flows: () => [] };
+
+const seedOf = (port: string, password: string): CloudInitView => {
+  if (port !== 'tap+0') throw new OperatorError(`there is no tap ${port}`, { code: 'Usage' });
+  return { port, mac: '', address: '', instanceId: '', hostname: '', password, documents: [] };
+};
 
 const api = new Api(
   path,
@@ -28,6 +33,8 @@ const api = new Api(
       if (name !== 'tcp/80') throw new OperatorError(`forward ${name}: there is none`, { code: 'Usage' });
       forwards.length = 0;
     },
+    cloudInit: async port => seedOf(port, 'first'),
+    resetCloudInit: async port => seedOf(port, 'second'),
   },
 );
 
@@ -72,6 +79,14 @@ test('a forward is added and taken away', async () => {
   assert.equal(await tell(path, 'DELETE', 'forwards/tcp/80'), []);
 });
 
+test("what a guest's cloud-init gets is shown, and made anew", async () => {
+  const show = (name: string): string => `cloud-init/${encodeURIComponent(name)}`;
+  assert.is((await ask<CloudInitView>(path, show('tap+0'))).password, 'first');
+  assert.is((await tell<CloudInitView>(path, 'DELETE', show('tap+0'))).password, 'second');
+  assert.is((await refusal(ask(path, show('../x')))).message, 'there is no tap ../x');
+  assert.is((await refusal(ask(path, 'cloud-init/%zz'))).message, 'there is no tap %zz');
+});
+
 test('what can’t be done comes back as its sentence, with the exit code', async () => {
   const taken = await refusal(tell(path, 'POST', 'forwards', { forward: 'taken' }));
   assert.equal([taken.message, taken.exitCode], ['forward taken: is in use', 3]);
@@ -85,6 +100,9 @@ for (const [method, url, body, status, code] of [
   ['GET', '/', '', 404, 'not_found'],
   ['PUT', '/v1/status', '', 405, 'method_not_allowed'],
   ['POST', '/v1/flows', '{}', 405, 'method_not_allowed'],
+  ['GET', '/v1/cloud-init', '', 404, 'not_found'],
+  ['PUT', '/v1/cloud-init/tap0', '', 404, 'not_found'],
+  ['GET', '/v1/cloud-init/a/b', '', 404, 'not_found'],
   ['POST', '/v1/forwards', 'nonsense', 400, 'refused'],
   ['POST', '/v1/forwards', '{"forward": 7}', 400, 'refused'],
   ['POST', '/v1/forwards', 'null', 400, 'refused'],

@@ -13,9 +13,11 @@ import { cases as bridgeCases } from '../../fixtures/bridge.ts';
 import { cases as dhcpCases } from '../../fixtures/dhcp-cases.ts';
 import { cases as egressCases, policyOf, rulesOf } from '../../fixtures/egress.ts';
 import { cases as fragmentCases } from '../../fixtures/fragments.ts';
+import { ALIAS_PORT, cases as metadataCases, SERVICE_PORT } from '../../fixtures/metadata.ts';
 import { cases as natCases } from '../../fixtures/nat.ts';
 import type { Input } from '../../fixtures/packets.ts';
 import { type Batch, GATEWAY_PORT, HEADROOM, MAX_FRAME, RESERVED_SLOT } from '../../src/dataplane/batch.ts';
+import { callerMemory } from '../../src/gateway/callers.ts';
 import type { MemoryPort } from '../../src/port/memory.ts';
 import * as sums from '../../src/wire/checksum.ts';
 import * as ethernet from '../../src/wire/ethernet.ts';
@@ -51,6 +53,7 @@ function corpus(): Input[] {
     ...egressCases(),
     ...natCases(),
     ...fragmentCases(),
+    ...metadataCases(),
   ].flatMap(one => one.inputs);
   const tagged = all.map(input => {
     const { frame } = input;
@@ -160,7 +163,11 @@ function watch(port: MemoryPort): void {
 test('a million mutated frames do no harm', () => {
   const inputs = corpus();
   const next = random(SEED);
-  const { plane, ports, punted, drops } = memorySwitch({ egress: policyOf(rulesOf(RULES), 'all') });
+  const { gateway, plane, ports, punted, drops } = memorySwitch({
+    egress: policyOf(rulesOf(RULES), 'all'),
+    callers: callerMemory(),
+  });
+  gateway.serve(SERVICE_PORT, ALIAS_PORT);
   const names = Object.keys(ports);
   const guarded = new Guarded();
   for (const port of Object.values(ports)) {
@@ -199,7 +206,8 @@ test('a million mutated frames do no harm', () => {
   assert.is(received, FRAMES);
   // Frames of all kinds got through to where harm could be done, and a good part of the reasons occurred.
   assert.ok(sent > FRAMES / 4, `${sent} sent`);
-  assert.ok(Object.keys(drops()).length >= 25, Object.keys(drops()).join(' '));
+  assert.ok(Object.keys(drops()).length >= 27, Object.keys(drops()).join(' '));
+  assert.ok('CallerTaken' in drops() && 'CallerUnknown' in drops());
 });
 
 test.run();

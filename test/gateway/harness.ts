@@ -2,11 +2,13 @@
 
 import { GATEWAY, GATEWAY_MAC, NAT_ADDRESS, PORTS, UPLINK_MAC } from '../../fixtures/arp.ts';
 import { policyOf } from '../../fixtures/egress.ts';
+import { ALIAS_PORT, SERVICE_PORT } from '../../fixtures/metadata.ts';
 import { type Case, ip } from '../../fixtures/packets.ts';
 import { GATEWAY_PORT } from '../../src/dataplane/batch.ts';
 import { counterMemory } from '../../src/dataplane/counters.ts';
 import { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { fdbMemory } from '../../src/dataplane/fdb.ts';
+import { callerMemory } from '../../src/gateway/callers.ts';
 import { flowMemory } from '../../src/gateway/flowmemory.ts';
 import { Gateway, type GatewayOptions } from '../../src/gateway/gateway.ts';
 import { MemoryPort } from '../../src/port/memory.ts';
@@ -106,7 +108,12 @@ export interface Played {
 /** Plays a case's frames in the order of their times, with the timers between them; what was sent as hex by port. */
 export function play(one: Case): Played {
   const filtering = one.config['nat-filtering'] as GatewayOptions['natFiltering'] | undefined;
-  const box = memorySwitch(filtering === undefined ? {} : { natFiltering: filtering });
+  const served = one.config['cloud-init'] !== undefined;
+  const box = memorySwitch({
+    ...(filtering === undefined ? {} : { natFiltering: filtering }),
+    ...(served ? { callers: callerMemory() } : {}),
+  });
+  if (served) box.gateway.serve(SERVICE_PORT, ALIAS_PORT);
   let nowMs = 0;
   for (const input of [...one.inputs].sort((a, b) => a.ms - b.ms)) {
     for (; nowMs + TICK_MS <= input.ms; nowMs += TICK_MS) box.plane.tick(nowMs + TICK_MS);

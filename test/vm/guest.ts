@@ -1,6 +1,6 @@
 /**
  * A guest small enough to boot under emulation in seconds: Debian's cloud kernel, busybox, and an init that takes a lease,
- * pings and fetches as the kernel's command line says, and tells of each on its console.
+ * pings and fetches as the kernel's command line and the machine's serial number say, and tells of each on its console.
  */
 import type { ChildProcess } from 'node:child_process';
 import { copyFileSync, mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -30,6 +30,9 @@ ip link set lo up; ip link set eth0 up
 udhcpc -i eth0 -n -q -f -t 20 -T 1 -s /lease && echo "GUEST lease $(cat /address)"
 ping -c 2 -W 2 192.168.100.1 >/dev/null && echo "GUEST gateway answers"
 [ -n "$peer" ] && ping -c 3 -W 2 $peer >/dev/null && echo "GUEST peer answers"
+serial=$(cat /sys/class/dmi/id/product_serial 2>/dev/null)
+case $serial in ds=nocloud*s=http*) for url in \${serial##*;s=} http://169.254.169.254/; do
+  for name in meta-data user-data; do echo "GUEST seed $url$name: $(wget -q -O - $url$name | tr '\\n' '|')"; done; done ;; esac
 [ -n "$fetch" ] && echo "GUEST fetched $(wget -q -O - $fetch | wc -c)"
 echo "GUEST done"
 while :; do sleep 1000; done
@@ -72,11 +75,13 @@ export interface GuestOptions {
   readonly mac: string;
   /** `peer=ADDRESS` to ping, `fetch=URL`. */
   readonly orders?: string;
+  /** As for QEMU's -smbios. */
+  readonly smbios?: string;
 }
 
 /** Starts a guest with the command line that people use with a bridge, unchanged. */
 export function startGuest(lab: Lab, netns: string, image: Image, options: GuestOptions): ChildProcess {
-  const { tap, mac, orders = '' } = options;
+  const { tap, mac, orders = '', smbios } = options;
   return lab.spawn(
     netns,
     'qemu-system-x86_64',
@@ -103,5 +108,6 @@ export function startGuest(lab: Lab, netns: string, image: Image, options: Guest
     ],
     ...['-netdev', `tap,id=net0,ifname=${tap},script=no,downscript=no`],
     ...['-device', `virtio-net,netdev=net0,mac=${mac}`],
+    ...(smbios === undefined ? [] : ['-smbios', smbios]),
   );
 }

@@ -1,7 +1,7 @@
 // timeout: 280 s
 /** QEMU, unmodified: guests on taps of the host's own namespace, with the command line that people use with a bridge. */
 import type { ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -69,6 +69,25 @@ inStage('a guest killed and started again has its address; the switch stays up',
   assert.ok((await portOf(lab, 'tap0')).up);
   assert.is(await addressOf(stage, FIRST), address);
   assert.is((await lab.ask<StatusView>('status')).pid, pid);
+});
+
+inStage('cloud-init data by the serial number that people give QEMU, and by 169.254.169.254', async stage => {
+  const { lab, host } = stage;
+  const seed = join(lab.folder, 'seed');
+  mkdirSync(join(seed, FIRST.mac), { recursive: true });
+  writeFileSync(join(seed, FIRST.mac, 'user-data'), '#cloud-config\n# @hostname@ @address@ @mac@\n');
+  await lab.startSwitch(host, ...TAPS, '--cloud-init', seed);
+  const smbios = 'type=1,serial=ds=nocloud;s=http://192.168.100.1:8000/';
+  const first = guest(stage, { ...FIRST, smbios });
+  const page = (name: string, content: string): RegExp => new RegExp(`GUEST seed http://${name}: ${content}`);
+  const data = `#cloud-config\\|# tap0 192\\.168\\.100\\.\\d+ ${FIRST.mac}\\|`;
+  const metadata = 'instance-id: i-[0-9a-f]{17}\\|local-hostname: tap0\\|';
+  await Promise.all([
+    says(first, page('192\\.168\\.100\\.1:8000/meta-data', metadata)),
+    says(first, page('192\\.168\\.100\\.1:8000/user-data', data)),
+    says(first, page('169\\.254\\.169\\.254/meta-data', metadata)),
+    says(first, page('169\\.254\\.169\\.254/user-data', data)),
+  ]);
 });
 
 for (const flags of [[], ['vnet_hdr']]) {
