@@ -157,6 +157,20 @@ test('answers to something else are not seen: another id, name, type, class, a q
   }
 });
 
+test('a type is no letter, though its number be one', () => {
+  const world = new World();
+  world.server(ONE, message => {
+    world.after(1, world.forge(change(answer(message, []), at => (at[21] = (at[21] as number) ^ 0x20))));
+    return { message: answer(message, [], { rcode: NXDOMAIN }), afterMs: 5 };
+  });
+  assert.is(
+    world.ask(query('x.test', 'UNKNOWN_65')).tookMs,
+    10,
+    'asked twice, as nobody knows yet whether the case matters',
+  );
+  assert.is(world.forged, 2);
+});
+
 const change = (message: Uint8Array, how: (message: Uint8Array) => void): Uint8Array => {
   how(message);
   return message;

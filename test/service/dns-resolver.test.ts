@@ -175,6 +175,19 @@ test('EDNS is ours: options of clients go nowhere, who speaks it is answered so,
   assert.equal(decode(world.ask(query('x.test')).response as Uint8Array).additionals, []);
 });
 
+test('a server on the host itself may answer in longer datagrams', () => {
+  for (const [address, bytes] of [
+    ['127.0.0.53', 4096],
+    ['::1', 4096],
+    ['192.0.2.1', 1232],
+  ] as const) {
+    const world = new World().server(address, message => ({ message: answer(message, [a('x.test')]) }));
+    world.says(query('x.test'));
+    const [edns] = decode(world.sent[0]?.message as Uint8Array).additionals ?? [];
+    assert.is((edns as { udpPayloadSize: number }).udpPayloadSize, bytes);
+  }
+});
+
 test('what is no good query: dropped, or answered by an error', () => {
   const world = good();
   const of = (change: (message: Uint8Array) => void, from = query('x.test')): Uint8Array => {
