@@ -151,6 +151,7 @@ export class Flight {
 
   #send(server: Server, way: Way): void {
     if (++this.#begun > MAX_ATTEMPTS) return;
+    server.queries++;
     const { exchange, random } = this.#world;
     const { bytes, bits } = this.#asked;
     const loopback = /^(127\.|::1$)/.test(server.address);

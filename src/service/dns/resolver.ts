@@ -34,8 +34,8 @@ const SHARES = 4;
 /** Sockets that are open before second attempts have to do without. */
 const MAX_SOCKETS = 1_024;
 const MAX_TCP_BYTES = 65_535;
-/** How long it is remembered that no server could be reached: long enough to break a loop, RFC 9520 §3.2. */
-const UNREACHED_TTL_S = 1;
+/** How long a failure is remembered for which no server gave a reason: long enough to break a loop, RFC 9520 §3.2. */
+const UNEXPLAINED_TTL_S = 1;
 
 /** RFC 8914 §4. */
 const NO_SERVER = errorOf(22, 'the host has no DNS server');
@@ -320,7 +320,7 @@ export class Resolver {
   #failed({ head, query }: Waiter, { silent, error }: Failure): Reply {
     const reply = bareReply(head, query.question, Rcode.ServFail, error ?? (silent ? SILENT : UNREACHABLE));
     if (error === NO_SERVER) return reply;
-    return { ...reply, ttlS: error === undefined ? UNREACHED_TTL_S : FAILURE_TTL_S };
+    return { ...reply, ttlS: error === undefined ? UNEXPLAINED_TTL_S : FAILURE_TTL_S };
   }
 
   #release(waiter: Waiter): Done {

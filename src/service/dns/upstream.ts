@@ -82,7 +82,6 @@ export class Server implements Upstream {
   }
 
   asked(nowMs: number): void {
-    this.queries++;
     this.#askedMs = nowMs;
     if (!this.alive) this.#retryAtMs = nowMs + this.#retryMs;
   }
