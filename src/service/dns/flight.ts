@@ -132,8 +132,10 @@ export class Flight {
     const server = this.#queue.shift();
     if (server !== undefined) this.#ask(server);
     else {
-      const silent = new Set([...this.#attempts].map(attempt => attempt.server));
-      for (const each of silent) if (this.#world.hasRoom()) this.#ask(each);
+      const silent = [...this.#attempts];
+      // where sockets are short, the new attempt has the old one's
+      if (!this.#world.hasRoom()) for (const attempt of silent) this.#drop(attempt);
+      for (const each of new Set(silent.map(attempt => attempt.server))) this.#ask(each);
     }
     const waitMs = this.#queue.length > 0 ? this.#patienceMs : this.#againMs;
     if (this.#queue.length === 0) this.#againMs *= 2;
