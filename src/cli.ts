@@ -6,7 +6,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { type Config, type Place, readConfig, readPlace, readReplayConfig } from './config.ts';
 import { OperatorError } from './errors.ts';
 import type { Given } from './given.ts';
-import { GROUPS, SETTINGS, type SettingName } from './options.ts';
+import { GROUPS, SETTINGS } from './options.ts';
 import { VERSION } from './version.ts';
 
 export interface ReplayInput {
@@ -77,7 +77,7 @@ function vswitchd(done: (line: CommandLine) => void): Command {
     .helpCommand(false)
     .addHelpText('after', AFTER_HELP);
   for (const { flags, group, help } of Object.values(SETTINGS))
-    program.addOption(gathered(new Option(flags, help)).helpGroup(GROUPS[group]));
+    program.addOption(gathered(literal(new Option(flags, help))).helpGroup(GROUPS[group]));
   for (const [flags, help] of [
     ['--config <FILE>', "TOML with the options' names as keys; options win over it"],
     ['--dry-run', 'print what would be changed on the host, and change nothing'],
@@ -149,28 +149,27 @@ function inputsOf(text: string): readonly ReplayInput[] {
 const missing = (flag: string, expected: string): OperatorError =>
   new OperatorError(`${flag} is missing; expected ${expected}`, { code: 'Usage' });
 
-/** Lists may be given in parts: `--taps tap0 --taps tap1`. */
+/** `--no-dns` is a setting of its own, which commander would take for the contrary of `--dns LIST`. */
+function literal(option: Option): Option {
+  option.negate = false;
+  return option;
+}
+
+/** Lists may be given in parts: `--taps tap0 --taps tap1`; what may hold commas is kept apart. */
 const gathered = (option: Option): Option =>
-  /<(LIST|PORT=FILE)>/.test(option.flags)
-    ? option.argParser((value: string, before: string | undefined) =>
-        before === undefined ? value : `${before},${value}`,
-      )
-    : option;
+  /<RECORD>/.test(option.flags)
+    ? option.argParser((value: string, before: readonly string[] = []) => [...before, value])
+    : /<(LIST|PORT=FILE)>/.test(option.flags)
+      ? option.argParser((value: string, before: string | undefined) =>
+          before === undefined ? value : `${before},${value}`,
+        )
+      : option;
 
 /** The program's options by the names that the settings have. */
 function optionsOf(program: Command): { given: Given; config?: string; dryRun: boolean; undo: boolean } {
-  const {
-    config,
-    dryRun = false,
-    undo = false,
-    dhcp,
-    nat,
-    ...rest
-  } = program.opts<Record<string, unknown>>();
+  const { config, dryRun = false, undo = false, ...rest } = program.opts<Record<string, unknown>>();
   const given: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(rest)) given[dashed(name)] = value;
-  if (dhcp === false) given['no-dhcp' satisfies SettingName] = true;
-  if (nat === false) given['no-nat' satisfies SettingName] = true;
   const flags = { given, dryRun: dryRun === true, undo: undo === true };
   return typeof config === 'string' ? { ...flags, config } : flags;
 }

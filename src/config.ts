@@ -2,6 +2,7 @@
  * The one place where text becomes addresses and limits: options, file and defaults into one frozen Config. What each
  * setting may be stands in options.ts; here is what they must be together, and what they are when nobody says.
  */
+import { type DnsConfig, dnsOf } from './dnsconfig.ts';
 import { type Given, GivenSettings } from './given.ts';
 import { Settings } from './options.ts';
 import type { AddressRange } from './settings/network.ts';
@@ -35,6 +36,19 @@ export interface DhcpConfig {
   /** Empty: the host's own resolvers, read from resolv.conf when it is asked for. */
   readonly dns: readonly Ip4[];
   readonly domain: string;
+  readonly hosts: readonly HostReservation[];
+}
+
+/** An address that is kept for a guest. */
+export interface HostReservation {
+  /** '' none */
+  readonly name: string;
+  readonly identity:
+    | { readonly kind: 'mac'; readonly mac: Mac }
+    | { readonly kind: 'client'; readonly id: string /* hex */ }
+    | { readonly kind: 'port'; readonly port: string };
+  readonly address: Ip4;
+  readonly tags: readonly string[];
 }
 
 /** A port of the host that is passed on to a guest's. */
@@ -100,6 +114,8 @@ export interface Config {
   readonly ageingS: number;
   readonly maxMacs: number;
   readonly dhcp: DhcpConfig | undefined;
+  /** Undefined: names are not served. */
+  readonly dns: DnsConfig | undefined;
   /** What guests' packets leave with; UNSPECIFIED: there is no NAT. */
   readonly natAddress: Ip4;
   readonly natFiltering: NatFiltering;
@@ -183,6 +199,7 @@ function complete(given: GivenSettings, subnet: Subnet, taps: readonly TapConfig
     ageingS: given.value('ageing') ?? 300,
     maxMacs: given.value('max-macs') ?? 65_536,
     dhcp: uplink.kind === 'bridge' ? noDhcp(given) : dhcpOf(given, subnet, natAddress),
+    dns: dnsOf(given, uplink, subnet),
     natAddress,
     natFiltering: given.value('nat-filtering') ?? 'address',
     maxFlows,
@@ -335,6 +352,7 @@ function dhcpOf(given: GivenSettings, subnet: Subnet, natAddress: Ip4): DhcpConf
     leaseTimeS: given.value('lease-time') ?? DEFAULT_LEASE_S,
     dns: given.value('dns') ?? [],
     domain: given.value('domain') ?? '',
+    hosts: [],
   };
 }
 
@@ -383,6 +401,7 @@ function freeze(config: Config): Config {
     ...config.taps,
     config.dhcp,
     config.dhcp?.dns,
+    config.dns,
     config.forwards,
     config.egress,
     config.egress.rules,

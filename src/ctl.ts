@@ -3,6 +3,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { ask, tell } from './control/client.ts';
 import { diagnosisText } from './control/diagnosis.ts';
 import {
+  dnsText,
   egressText,
   flowsText,
   forwardsText,
@@ -12,6 +13,7 @@ import {
   statusText,
 } from './control/screen.ts';
 import type {
+  DnsView,
   EgressView,
   FlowView,
   ForwardView,
@@ -72,6 +74,8 @@ show<EgressView>(
   'what guests may reach: rules with packets, and names they have learnt',
   egressText,
 );
+
+show<DnsView | null>('dns', "guests' names, and how questions for names are answered", dnsText);
 
 const forward = program.command('forward').description("ports of the host that are passed on to guests'");
 forward

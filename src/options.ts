@@ -4,6 +4,7 @@
  * settings/.
  */
 import { z } from 'zod';
+import { DNS_RECORDS } from './settings/dnsrecord.ts';
 import { EGRESS, parseEgressRules } from './settings/egress.ts';
 import { FORWARD, parseForwards } from './settings/forward.ts';
 import {
@@ -104,14 +105,29 @@ export const SETTINGS = {
   dns: {
     flags: '--dns <LIST>',
     group: 'dhcp',
-    help: "resolvers for guests: 9.9.9.9,1.1.1.1 (default: the host's own)",
+    help: "whom to ask for names that are no guests': 9.9.9.9,1.1.1.1 (default: the host's own)",
     schema: list(RESOLVERS, parseResolvers),
   },
   domain: {
     flags: '--domain <NAME>',
     group: 'dhcp',
-    help: 'the domain that guests are told (default: none)',
+    help: "the domain of guests' names, which they are told (default: vsw.internal)",
     schema: text(DOMAIN, parseDomain),
+  },
+  'no-dns': {
+    flags: '--no-dns',
+    group: 'dhcp',
+    help: 'serve no names; guests are told the resolvers themselves',
+    schema: z.boolean({ error: 'expected true or false' }),
+  },
+  'dns-record': {
+    flags: '--dns-record <RECORD>',
+    group: 'dhcp',
+    help: lines(
+      'a name for guests and the host: nas=192.168.100.9, "www CNAME nas",',
+      '"@ MX 10 mail", "_http._tcp SRV 0 5 80 nas" (again for more)',
+    ),
+    schema: DNS_RECORDS,
   },
   uplink: {
     flags: '--uplink <KIND>',

@@ -8,6 +8,7 @@ import type { Forwarding } from './forwarding.ts';
 import { type Flow, listFlows } from './gateway/flowmemory.ts';
 import type { EgressPolicy } from './gateway/policy.ts';
 import { stateName } from './gateway/tcpstate.ts';
+import type { Naming } from './naming.ts';
 import { type PortTable, uplinkName } from './porttable.ts';
 import type { DhcpService } from './service/dhcp/service.ts';
 import type { NameService } from './service/names/service.ts';
@@ -33,6 +34,7 @@ export function viewsOf(
   dhcp: DhcpService | undefined,
   forwarding: Forwarding,
   egress: EgressParts,
+  naming: Naming | undefined,
 ): Views {
   const counters = new Counters(memory.counters);
   const started = monotonicS();
@@ -77,6 +79,7 @@ export function viewsOf(
     leases: () => dhcp?.leases() ?? [],
     forwards: () => forwarding.list(),
     egress: () => egressView(config.egress, egress),
+    dns: () => naming?.view() ?? null,
     flows: () => listFlows(memory.flows, monotonicS()).map(flow => flowView(flow, config)),
   };
 }

@@ -27,11 +27,15 @@ function refusal(act: () => unknown): OperatorError {
 }
 
 test('run: every option reaches the configuration', () => {
-  const line = parse(
-    '--subnet 10.0.0.0/24 --taps tap0 --taps tap1@red --name lab --mtu 1400 --ageing 60 --max-macs 1024 ' +
+  const records = ['--dns-record', 'nas=10.0.0.9', '--dns-record', 'note TXT a,b'];
+  const line = parseCommandLine([
+    ...records,
+    ...(
+      '--subnet 10.0.0.0/24 --taps tap0 --taps tap1@red --name lab --mtu 1400 --ageing 60 --max-macs 1024 ' +
       '--dhcp-range 10.0.0.20-10.0.0.30 --lease-time 30m --dns 9.9.9.9 --domain lab.test --uplink none ' +
-      '--nat-address 10.0.0.9 --nat-filtering endpoint --max-flows 99 --max-guest-flows 9 --egress internet-only --firewall none --state-dir /s --run-dir /r --log-level debug --dry-run',
-  );
+      '--nat-address 10.0.0.9 --nat-filtering endpoint --max-flows 99 --max-guest-flows 9 --egress internet-only --firewall none --state-dir /s --run-dir /r --log-level debug --dry-run'
+    ).split(' '),
+  ]);
   assert.is(line.command, 'run');
   if (line.command !== 'run') return;
   assert.ok(line.dryRun);
@@ -48,6 +52,7 @@ test('run: every option reaches the configuration', () => {
     leaseTimeS: 1800,
     dns: [0x09090909],
     domain: 'lab.test',
+    hosts: [],
   });
   assert.equal(rest, {
     name: 'lab',
@@ -55,6 +60,14 @@ test('run: every option reaches the configuration', () => {
     ageingS: 60,
     maxMacs: 1024,
     uplink: { kind: 'none' },
+    dns: {
+      domain: 'lab.test',
+      upstreams: [0x09090909],
+      records: [
+        { name: 'nas.lab.test', type: 'A', data: '10.0.0.9' },
+        { name: 'note.lab.test', type: 'TXT', data: ['a,b'] },
+      ],
+    },
     natFiltering: 'endpoint',
     maxFlows: 99,
     maxGuestFlows: 9,
@@ -75,6 +88,15 @@ test('run: port forwards, in parts and with commas', () => {
     { protocol: 'udp', port: 53, guest: 'vm1', guestPort: 5353 },
     { protocol: 'tcp', port: 22, guest: 0x0a000008, guestPort: 22 },
   ]);
+});
+
+test('run: --no-dns goes with --dns, in any order', () => {
+  for (const words of ['--no-dns --dns 9.9.9.9', '--dns 9.9.9.9 --no-dns']) {
+    const line = parse(`${RUN} ${words}`);
+    assert.ok(line.command === 'run');
+    if (line.command === 'run')
+      assert.equal([line.config.dns, line.config.dhcp?.dns], [undefined, [0x09090909]]);
+  }
 });
 
 test('run: --no-nat', () => {

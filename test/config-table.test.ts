@@ -8,6 +8,7 @@ import * as assert from 'uvu/assert';
 import { type Config, readConfig, readPlace, readReplayConfig } from '../src/config.ts';
 import { OperatorError } from '../src/errors.ts';
 import type { Given } from '../src/given.ts';
+import { dhcpSettings } from '../src/identity.ts';
 import { formatIp4, parseIp4 } from '../src/wire/address.ts';
 
 const BASE = { subnet: '192.168.100.0/24', taps: 'tap0,tap1' };
@@ -64,7 +65,9 @@ test('defaults: what a switch is when only its network and taps are named', () =
       leaseTimeS: 43_200,
       dns: [],
       domain: '',
+      hosts: [],
     },
+    dns: { domain: 'vsw.internal', upstreams: 'host', records: [] },
     natAddress: parseIp4('192.168.100.254')!,
     natFiltering: 'address',
     maxFlows: 65_536,
@@ -244,6 +247,45 @@ const BAD: [Given, string][] = [
   [{ dns: '9.9.9.9,' }, '--dns 9.9.9.9,: expected IPv4 addresses'],
   [{ domain: 'a..b' }, '--domain a..b: expected a DNS name'],
   [{ domain: '-a' }, '--domain -a: expected a DNS name'],
+  [{ 'dns-record': '' }, '--dns-record "": "" is no record; expected NAME=ADDRESS, or NAME with A'],
+  [{ 'dns-record': 'nas' }, '--dns-record nas: "nas" is no record; expected NAME=ADDRESS'],
+  [{ 'dns-record': 'nas=1.2.3' }, '--dns-record nas=1.2.3: "nas=1.2.3" has no IPv4 address; expected one'],
+  [{ 'dns-record': 'n+s=1.2.3.4' }, '--dns-record n+s=1.2.3.4: "n+s=1.2.3.4" names n+s; expected a DNS name'],
+  [
+    { 'dns-record': 'nas AAAA fe80::1%eth0' },
+    '--dns-record "nas AAAA fe80::1%eth0": "nas AAAA fe80::1%eth0" has no',
+  ],
+  [{ 'dns-record': 'nas MX mail' }, '--dns-record "nas MX mail": "nas MX mail" is no record; expected'],
+  [{ 'dns-record': 'nas SRV 1 2 mail' }, '--dns-record "nas SRV 1 2 mail": "nas SRV 1 2 mail" is no record'],
+  [
+    { 'dns-record': 'a SRV 1 2 70000 b' },
+    '--dns-record "a SRV 1 2 70000 b": "a SRV 1 2 70000 b" is no record',
+  ],
+  [{ 'dns-record': 'nas NAPTR x' }, '--dns-record "nas NAPTR x": "nas NAPTR x" is no record; expected'],
+  [
+    { 'dns-record': '1.2.3.4 A 1.2.3.4' },
+    '--dns-record "1.2.3.4 A 1.2.3.4": "1.2.3.4 A 1.2.3.4" names 1.2.3.4; expected',
+  ],
+  [{ 'dns-record': `t TXT ${'x'.repeat(4_001)}` }, `--dns-record "t TXT ${'x'.repeat(4_001)}": "t TXT `],
+  [
+    { 'dns-record': ['a CNAME b', 'a=1.2.3.4'] },
+    '--dns-record ["a CNAME b","a=1.2.3.4"]: has other records beside the alias a.vsw.internal; expected',
+  ],
+  [
+    { 'dns-record': '@ CNAME b' },
+    '--dns-record "@ CNAME b": has other records beside the alias vsw.internal',
+  ],
+  [
+    { 'dns-record': 'a CNAME b.example' },
+    '--dns-record "a CNAME b.example": has the alias a.vsw.internal of b.example, which is asked for elsewhere; expected',
+  ],
+  [{ 'dns-record': 'a=1.2.3.4', 'no-dns': true }, '--dns-record a=1.2.3.4: is given beside no-dns; expected'],
+  [
+    { 'dns-record': 'a=1.2.3.4', uplink: 'bridge:eth0' },
+    '--dns-record a=1.2.3.4: is given beside uplink bridge, where',
+  ],
+  [{ dns: '127.0.0.53', 'no-dns': true }, "--dns 127.0.0.53: names an address of the host's loopback, which"],
+  [{ dns: '192.168.100.1' }, '--dns 192.168.100.1: names the gateway, where the service itself is; expected'],
   [{ uplink: 'bridge' }, '--uplink bridge: expected tun, passt, none, or bridge: with'],
   [{ uplink: 'bridge:' }, '--uplink bridge:: expected tun, passt, none, or bridge: with'],
   [{ uplink: 'bridge:a b' }, '--uplink "bridge:a b": names "a b"; expected letters'],
@@ -328,6 +370,58 @@ test('a part of a LAN needs no subnet, serves no addresses and owns none', () =>
   const path = file('lan.toml', 'taps = "tap0"\nuplink = "bridge:eth0.7"\nno-dhcp = true\n');
   assert.equal(readConfig({}, path).uplink, { kind: 'bridge', interface: 'eth0.7' });
   assert.match(refusal({ taps: 'tap0', uplink: 'passt' }), /^--subnet is missing; expected/);
+});
+
+test('records of the DNS service, with their names in full', () => {
+  const records = [
+    'NAS=192.168.100.9',
+    'nas AAAA fd00::9',
+    'www CNAME nas',
+    '@ MX 10 mail.example.',
+    '_http._tcp SRV 0 5 80 www',
+    'api.example.com=192.168.100.9',
+    'note TXT "one, two"',
+    `long TXT ${'é'.repeat(200)}`,
+    '192.168.100.8 PTR printer',
+    '8.100.168.192.in-addr.arpa PTR printer',
+  ];
+  const config = readConfig({ ...BASE, 'dns-record': records, domain: 'Lab.Example' });
+  assert.is(config.dns?.domain, 'lab.example');
+  assert.equal(config.dns?.records.slice(0, 7), [
+    { name: 'nas.lab.example', type: 'A', data: '192.168.100.9' },
+    { name: 'nas.lab.example', type: 'AAAA', data: 'fd00::9' },
+    { name: 'www.lab.example', type: 'CNAME', data: 'nas.lab.example' },
+    { name: 'lab.example', type: 'MX', data: { preference: 10, exchange: 'mail.example' } },
+    {
+      name: '_http._tcp.lab.example',
+      type: 'SRV',
+      data: { priority: 0, weight: 5, port: 80, target: 'www.lab.example' },
+    },
+    { name: 'api.example.com', type: 'A', data: '192.168.100.9' },
+    { name: 'note.lab.example', type: 'TXT', data: ['one, two'] },
+  ]);
+  const [long, byAddress, byName] = config.dns?.records.slice(7) ?? [];
+  assert.equal(long?.type === 'TXT' && long.data.map(text => Buffer.byteLength(text)), [254, 146]);
+  assert.equal(byAddress, byName);
+});
+
+test('whom the DNS service asks, and where there is none', () => {
+  const upstreams = (given: Given) => readConfig({ ...BASE, ...given }).dns?.upstreams;
+  assert.is(upstreams({}), 'host');
+  assert.equal(upstreams({ dns: '9.9.9.9,127.0.0.53' }), [0x09090909, 0x7f000035]);
+  assert.equal(upstreams({ uplink: 'none' }), []);
+  assert.equal(upstreams({ uplink: 'none', dns: '9.9.9.9' }), [0x09090909]);
+  assert.is(upstreams({ 'no-dns': true }), undefined);
+  assert.is(upstreams({ uplink: 'bridge:eth0' }), undefined);
+  const told = (given: Given) => {
+    const config = readConfig({ ...BASE, ...given });
+    const { dns, domain } = dhcpSettings(config, config.dhcp!);
+    return [dns.map(formatIp4).join(), domain];
+  };
+  assert.equal(told({}), ['192.168.100.1', 'vsw.internal']);
+  assert.equal(told({ dns: '9.9.9.9', domain: 'lab.example' }), ['192.168.100.1', 'lab.example']);
+  assert.equal(told({ 'no-dns': true }), ['', '']);
+  assert.equal(told({ 'no-dns': true, dns: '9.9.9.9', domain: 'lab.example' }), ['9.9.9.9', 'lab.example']);
 });
 
 test('no DHCP, an isolated network, and a place without a network', () => {

@@ -1,7 +1,7 @@
 /**
  * The control API: HTTP and JSON over a unix socket.
  *
- *   GET    /v1/<resource>             a view: status, ports, macs, leases, flows, forwards
+ *   GET    /v1/<resource>             a view: status, ports, macs, leases, flows, forwards, egress, dns
  *   POST   /v1/forwards               {"forward": "8080:192.168.100.10:80"}
  *   DELETE /v1/forwards/tcp/8080
  */

@@ -1,6 +1,15 @@
 /** The switch's tables as text, for `vswitchctl` and the demo's last screen. */
 import { table } from './table.ts';
-import type { EgressView, FlowView, ForwardView, LeaseView, MacView, PortView, StatusView } from './views.ts';
+import type {
+  DnsView,
+  EgressView,
+  FlowView,
+  ForwardView,
+  LeaseView,
+  MacView,
+  PortView,
+  StatusView,
+} from './views.ts';
 
 export const statusText = (status: StatusView): string =>
   `${status.name}  ${status.subnet}  gateway ${status.gateway}  ${status.portsUp}/${status.ports} ports up  ` +
@@ -88,6 +97,29 @@ const namesText = (names: EgressView['names']): string =>
     ['GUEST', 'NAME', 'ADDRESS', 'ENDS IN'],
     names.map(({ guest, name, address, endsInS }) => [guest, name, address, duration(endsInS)]),
   );
+
+export function dnsText(view: DnsView | null): string {
+  if (view === null) return 'names are not served (--no-dns, or a part of a LAN)';
+  const { domain, upstreams, names, cache, queries, waiting } = view;
+  const counted = Object.entries(queries).filter(([, count]) => count > 0);
+  return [
+    `domain ${domain}  ${counted.map(([what, count]) => `${what} ${count}`).join('  ')}  waiting ${waiting}  cache ${cache.entries}`,
+    table(
+      ['UPSTREAM', 'STATE', 'TIME', 'QUESTIONS', 'FAILURES'],
+      upstreams.map(({ address, alive, rttMs, queries: asked, failures }) => [
+        address,
+        alive ? 'up' : 'silent',
+        rttMs === undefined ? '-' : `${rttMs.toFixed(1)} ms`,
+        asked,
+        failures,
+      ]),
+    ),
+    table(
+      ['NAME', 'ADDRESS', 'FROM'],
+      names.map(({ name, address, origin }) => [name, address, origin]),
+    ),
+  ].join('\n\n');
+}
 
 const dropsText = (drops: PortView['drops']): string => {
   const entries = Object.entries(drops);

@@ -1,7 +1,7 @@
 /**
  * The gateway stage: the router on the subnet's first address. What a packet's way is:
  *
- *   from a guest      to the gateway's address    DHCP → control plane │ echo → answered here │ else → the host, by the uplink,
+ *   from a guest      to the gateway's address    DHCP, DNS → control plane │ echo → answered here │ else → the host, by the uplink,
  *                                                 through the NAT if the host began it over a port forward
  *                     to another guest's          routed back (a guest with a narrower mask), time to live counted
  *                     to the NAT address          echo → answered here │ else hairpin: NAT out and in, to the other guest
@@ -27,6 +27,7 @@ import {
 import type { GatewayStage } from '../dataplane/dataplane.ts';
 import type { Punt } from '../dataplane/punt.ts';
 import { type Ip4, type Mac, UNSPECIFIED } from '../wire/address.ts';
+import { DNS_PORT } from '../wire/dns.ts';
 import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as icmp from '../wire/icmp.ts';
@@ -82,6 +83,8 @@ export interface GatewayOptions {
   readonly mtu: number;
   /** Are DHCP messages for the control plane? */
   readonly dhcp: boolean;
+  /** Are DNS questions to the gateway's address? */
+  readonly dns: boolean;
   readonly punt: Punt;
   readonly seed: number;
   readonly flowMemory: SharedArrayBuffer;
@@ -251,6 +254,7 @@ export class Gateway implements GatewayStage {
   #toHost(batch: Batch, row: number, l3: number): Drop {
     const { mem } = batch;
     if (isEcho(mem, l3)) return this.#icmp.echo(batch, row, l3 + ip4.headerLength(mem, l3));
+    if (this.#o.dns && isUdpTo(mem, l3, DNS_PORT)) return this.#punt(batch, row, true);
     if (!this.#o.hostBehind) {
       this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.PORT_UNREACHABLE);
       return Drop.Ip4NoRoute;
@@ -372,8 +376,8 @@ export class Gateway implements GatewayStage {
     ethernet.setHeader(batch.mem, batch.offset[row] as number, toHi, toLo, hi, lo, ethernet.ETHERTYPE_IP4);
   }
 
-  #punt(batch: Batch, row: number): Drop {
-    if (!this.#o.punt.punt(batch, row)) return Drop.PuntFull;
+  #punt(batch: Batch, row: number, bulk = false): Drop {
+    if (!this.#o.punt.punt(batch, row, bulk)) return Drop.PuntFull;
     batch.egress[row] = CONSUMED;
     return Drop.None;
   }
@@ -388,11 +392,7 @@ export class Gateway implements GatewayStage {
     // Where it goes says of most packets that it is none, without a second sum of the header.
     const to = ip4.destination(mem, l3);
     if (to !== ALL_ONES && to !== this.#o.gatewayIp && to !== this.#o.broadcast) return false;
-    if (ip4.check(mem, l3, bytes) !== Drop.None) return false;
-    if (ip4.protocol(mem, l3) !== ip4.UDP || ip4.isFragment(mem, l3)) return false;
-    const l4 = l3 + ip4.headerLength(mem, l3);
-    if (udp.check(mem, l4, l3 + ip4.totalLength(mem, l3) - l4) !== Drop.None) return false;
-    return udp.destinationPort(mem, l4) === DHCP_SERVER_PORT;
+    return ip4.check(mem, l3, bytes) === Drop.None && isUdpTo(mem, l3, DHCP_SERVER_PORT);
   }
 
   #isLocal(ip: number): boolean {
@@ -425,6 +425,14 @@ function isEcho(mem: DataView, l3: number): boolean {
   return (
     header + icmp.ICMP_SIZE <= ip4.totalLength(mem, l3) && icmp.type(mem, l3 + header) === icmp.ECHO_REQUEST
   );
+}
+
+/** A whole datagram to a port? Of a packet that has passed the check of its header. */
+function isUdpTo(mem: DataView, l3: number, port: number): boolean {
+  if (ip4.protocol(mem, l3) !== ip4.UDP || ip4.isFragment(mem, l3)) return false;
+  const l4 = l3 + ip4.headerLength(mem, l3);
+  if (udp.check(mem, l4, l3 + ip4.totalLength(mem, l3) - l4) !== Drop.None) return false;
+  return udp.destinationPort(mem, l4) === port;
 }
 
 /**

@@ -10,10 +10,9 @@ import { ip } from '../../fixtures/packets.ts';
 import { LeaseState } from '../../src/service/dhcp/leases.ts';
 import { GuestNames, labelOf } from '../../src/service/dns/guests.ts';
 import type { DnsRecord } from '../../src/service/dns/records.ts';
-import { fitted } from '../../src/service/dns/respond.ts';
-import { reverseName6, reverseZones } from '../../src/service/dns/special.ts';
 import { Zone } from '../../src/service/dns/zone.ts';
 import type { Ip4 } from '../../src/wire/address.ts';
+import { reverseName6, reverseZones } from '../../src/wire/reverse.ts';
 
 const DOMAIN = 'vsw.internal';
 const TYPES: Readonly<Record<string, number>> = {
@@ -70,7 +69,7 @@ function bench(records = RECORDS) {
       flags: dnsPacket.RECURSION_DESIRED,
       questions: [{ name, type: type as RecordType }],
     });
-    const asked = { name: name.toLowerCase(), type: TYPES[type] ?? 0, class: klass };
+    const asked = { name: name.toLowerCase(), type: TYPES[type] ?? 0, class: klass, end: query.length };
     const response = zone.answer(query, asked);
     if (response === undefined) return undefined;
     const read = dnsPacket.decode(Buffer.from(response));
@@ -284,67 +283,6 @@ test('fifty thousand leases of one name: changes and questions cost the same as 
   for (let i = 0; i < 50_000; i++) assert.is(names.addressOf(`own-${i}`, 3), i);
   assert.is(names.addressOf('clone', 3), undefined);
   assert.ok(performance.now() - begun < 2_000);
-});
-
-test('EDNS is answered as it was asked, and what does not fit a datagram is cut', () => {
-  const long = Array.from({ length: 20 }, (_, i) => `${i}`.padStart(60, 'x'));
-  const { zone } = bench([{ name: 'long.vsw.internal', type: 'TXT', data: long }]);
-  const query = (size: number, version = 0): Buffer =>
-    dnsPacket.encode({
-      id: 9,
-      questions: [{ name: 'long.vsw.internal', type: 'TXT' }],
-      additionals:
-        size === 0
-          ? []
-          : [
-              {
-                ...{ type: 'OPT', name: '.', udpPayloadSize: size, extendedRcode: 0, ednsVersion: version },
-                ...{ flags: dnsPacket.DNSSEC_OK, flag_do: true, options: [] },
-              },
-            ],
-    });
-  const asked = { name: 'long.vsw.internal', type: 16, class: 1 };
-  const rows: [number, number, boolean][] = [
-    [0, 1_472, true],
-    [512, 1_472, true],
-    [1_232, 1_472, true],
-    [1_400, 1_472, false],
-    [4_096, 1_472, false],
-    [4_096, 1_000, true],
-    [65_535, 548, true],
-  ];
-  for (const [size, most, cut] of rows) {
-    const whole = zone.answer(query(size), asked)!;
-    const sent = fitted(query(size), whole, most);
-    const read = dnsPacket.decode(Buffer.from(sent));
-    assert.equal([read.flag_tc, read.answers?.length], [cut, cut ? 0 : 1], `${size} ${most}`);
-    assert.is(sent.length <= Math.min(Math.max(512, size), most), true);
-    assert.is(read.questions?.length, 1);
-    const [opt] = read.additionals ?? [];
-    if (size === 0) assert.is(opt, undefined);
-    else
-      assert.ok(opt?.type === 'OPT' && opt.flag_do && opt.udpPayloadSize === 1_232 && opt.ednsVersion === 0);
-  }
-  const bad = dnsPacket.decode(Buffer.from(zone.answer(query(1_232, 1), asked)!));
-  const [opt] = bad.additionals ?? [];
-  assert.ok(opt?.type === 'OPT' && opt.extendedRcode === 1 && bad.answers?.length === 0);
-});
-
-test('fuzz: whatever follows a question, nothing throws', () => {
-  const { zone } = bench();
-  fc.assert(
-    fc.property(
-      fc.uint8Array({ maxLength: 300, size: 'max' }),
-      fc.constantFrom(...Object.values(TYPES)),
-      (bytes, type) => {
-        const head = dnsPacket.encode({ questions: [{ name: 'nas.vsw.internal', type: 'A' }] });
-        for (const query of [bytes, Buffer.concat([head, bytes])]) {
-          const response = zone.answer(query, { name: 'nas.vsw.internal', type, class: 1 });
-          if (response !== undefined) fitted(query, response, 1_472);
-        }
-      },
-    ),
-  );
 });
 
 test('reverse zones of a network end at whole octets', () => {

@@ -1,7 +1,5 @@
 /** The operator's records, by name. An address has its name in the reverse zone too, unless a PTR of his says another. */
-import { isIPv4 } from 'node:net';
-import { parseIp4 } from '../../wire/address.ts';
-import { reverseName, reverseName6 } from './special.ts';
+import { reverseOf } from '../../wire/reverse.ts';
 
 /** As dns-packet takes them. Names are whole, in lower case, without the dot at the end. */
 export type DnsRecord =
@@ -22,10 +20,6 @@ export type DnsRecord =
         readonly target: string;
       };
     };
-
-/** The name by which an address is asked for. */
-export const reverseOf = (address: string): string =>
-  isIPv4(address) ? reverseName(parseIp4(address)!) : reverseName6(address);
 
 export class Records {
   readonly #byName = new Map<string, DnsRecord[]>();

@@ -10,20 +10,14 @@
  */
 import type { Answer } from 'dns-packet';
 import { formatIp4, type Ip4 } from '../../wire/address.ts';
+import type { Question } from '../../wire/dns.ts';
+import { readReverse, reverseName } from '../../wire/reverse.ts';
 import type { Change } from '../dhcp/leases.ts';
 import { type GuestName, GuestNames, type NamedHost } from './guests.ts';
 import { type DnsRecord, Records } from './records.ts';
-import { NAME_ERROR, NO_ERROR, REFUSED, respond, type Said } from './respond.ts';
-import {
-  isLocalhost,
-  isPrivate,
-  isPrivate6,
-  isWithin,
-  LOCALHOST,
-  nowhere,
-  readReverse,
-  reverseName,
-} from './special.ts';
+import type { Local } from './resolver.ts';
+import { type Encoded, encode, NAME_ERROR, NO_ERROR, REFUSED, respond, type Said } from './respond.ts';
+import { isLocalhost, isPrivate, isPrivate6, isWithin, LOCALHOST, nowhere } from './special.ts';
 
 const LOOPBACK = 0x7f000001;
 
@@ -40,6 +34,8 @@ const NEVER_S = 10_800;
 const NOBODY = 'nobody.invalid';
 /** Aliases of aliases. */
 const MAX_CHAIN = 8;
+/** Answers that are kept till the second ends or a lease changes: to encode one takes ten times as long as to copy it. */
+const MAX_KEPT = 1_024;
 /** Between two warnings of names that are taken. */
 const QUIET_S = 60;
 
@@ -62,13 +58,6 @@ const TRANSFERS = [251, 252];
 /** What validating resolvers ask top-level domains for: NS, SOA, DS, DNSKEY. */
 const DELEGATION = [2, SOA, 43, 48];
 
-/** A question as the resolver has read it: the name in lower case, without the dot at the end. */
-export interface Asked {
-  readonly name: string;
-  readonly type: number;
-  readonly class: number;
-}
-
 export interface ZoneOptions {
   readonly domain: string;
   readonly gateway: Ip4;
@@ -88,11 +77,14 @@ export interface NameView {
   readonly origin: GuestName['origin'] | 'record' | 'gateway';
 }
 
-export class Zone {
+export class Zone implements Local {
   readonly #options: ZoneOptions;
   readonly #domain: string;
   readonly #guests: GuestNames;
   readonly #records: Records;
+  /** Answers by question, as they are within a second. */
+  readonly #kept = new Map<string, Encoded>();
+  #keptS = Number.NaN;
   #warnedS = Number.NEGATIVE_INFINITY;
 
   constructor(options: ZoneOptions) {
@@ -110,6 +102,7 @@ export class Zone {
 
   /** Leases have changed. */
   changed(changes: readonly Change[]): void {
+    this.#kept.clear();
     this.#guests.apply(changes, this.#options.nowS());
   }
 
@@ -136,13 +129,25 @@ export class Zone {
   }
 
   /** The response to a question that is answered here; undefined: it is to be asked upstream. */
-  answer(query: Uint8Array, question: Asked): Uint8Array | undefined {
-    const said = this.find(question);
-    return said === undefined ? undefined : respond(query, said);
+  answer(query: Uint8Array, question: Question): Uint8Array | undefined {
+    const nowS = this.#options.nowS();
+    if (nowS !== this.#keptS || this.#kept.size >= MAX_KEPT) {
+      this.#kept.clear();
+      this.#keptS = nowS;
+    }
+    const key = `${question.type} ${question.class} ${question.name}`;
+    let encoded = this.#kept.get(key);
+    if (encoded === undefined) {
+      const found = this.find(question);
+      if (found === undefined) return undefined;
+      encoded = encode(found);
+      this.#kept.set(key, encoded);
+    }
+    return respond(query, question.end, encoded);
   }
 
   /** The same as records. */
-  find({ name, type, class: klass }: Asked): Said | undefined {
+  find({ name, type, class: klass }: Pick<Question, 'name' | 'type' | 'class'>): Said | undefined {
     const zone = this.#zoneOf(name, type);
     if (zone === undefined) return undefined;
     if (klass !== CLASS_IN || TRANSFERS.includes(type)) return said(REFUSED);
