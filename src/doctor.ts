@@ -2,14 +2,16 @@
 import { type Config, readReplayConfig, type TapConfig, type UplinkConfig } from './config.ts';
 import { ask } from './control/client.ts';
 import type { Diagnosis } from './control/diagnosis.ts';
-import type { PortView, StatusView } from './control/views.ts';
+import type { DnsView, PortView, StatusView } from './control/views.ts';
 import { OperatorError } from './errors.ts';
 import type { Given } from './given.ts';
 import { examine, mend } from './host/doctor/doctor.ts';
 import { type Finding, isOurs } from './host/doctor/finding.ts';
 import { readFacts } from './host/doctor/read.ts';
 import { hostResolvers } from './service/dhcp/resolvers.ts';
+import { hostUpstreams } from './service/dns/upstreams.ts';
 import { parseUplink } from './settings/uplink.ts';
+import { formatIp4 } from './wire/address.ts';
 
 /** Looks at the host; with `fix` does what is ours to do and looks again. */
 export async function diagnose(given: Given, file: string | undefined, fix: boolean): Promise<Diagnosis> {
@@ -22,12 +24,25 @@ export async function diagnose(given: Given, file: string | undefined, fix: bool
 
 async function findingsOf(config: Config): Promise<Finding[]> {
   const running = await runningConfig(config);
-  const resolvers = hostResolvers().length;
-  return examine(await readFacts({ subject: running ?? config, running: running !== undefined, resolvers }));
+  const subject = running?.subject ?? config;
+  const resolvers =
+    subject.dns === undefined ? hostResolvers().length : (running?.upstreams.length ?? ownResolvers(config));
+  const silent = running?.upstreams.filter(({ alive }) => !alive).map(({ address }) => address) ?? [];
+  return examine(await readFacts({ subject, running: running !== undefined, resolvers, silent }));
+}
+
+/** How many name servers the host has for itself. */
+const ownResolvers = ({ subnet }: Config): number =>
+  hostUpstreams({ own: [formatIp4(subnet.gateway)], nowMs: () => 0, log: () => undefined })().length;
+
+interface Running {
+  readonly subject: Config;
+  /** Whom its DNS service asks. */
+  readonly upstreams: DnsView['upstreams'];
 }
 
 /** What a switch of this name says of itself; undefined when none answers. */
-async function runningConfig(config: Config): Promise<Config | undefined> {
+async function runningConfig(config: Config): Promise<Running | undefined> {
   const socket = `${config.runDir}/${config.name}.sock`;
   try {
     const status = await ask<StatusView>(socket, 'status');
@@ -36,7 +51,9 @@ async function runningConfig(config: Config): Promise<Config | undefined> {
     const subnet =
       uplink.kind === 'bridge' ? config.subnet : readReplayConfig({ subnet: status.subnet }).subnet;
     const taps = ports.filter(port => port.name !== status.uplinkPort).map(tapOf);
-    return { ...config, subnet, uplink, taps };
+    const dns = await ask<DnsView | null>(socket, 'dns');
+    const subject = { ...config, subnet, uplink, taps, dns: dns === null ? undefined : config.dns };
+    return { subject, upstreams: dns?.upstreams ?? [] };
   } catch (error) {
     if (error instanceof OperatorError && error.code === 'NotRunning') return undefined;
     throw error;

@@ -5,7 +5,7 @@ import type { Facts } from './facts.ts';
 import { type Finding, isOurs } from './finding.ts';
 import { droppingChains, firewalldReload, legacyDrop } from './firewall.ts';
 import { forwardingOff, leftBehind, takenAway } from './kept.ts';
-import { missingTools, natModules, noResolver, rights, tunDevice } from './needs.ts';
+import { missingTools, natModules, noResolver, rights, silentResolvers, tunDevice } from './needs.ts';
 import { nameTaken, reversePath, subnetClash, subnetHeld, tapsHeld } from './network.ts';
 import { bridgeFilter, networkd, networkManager, tapsInBridges } from './taps.ts';
 
@@ -29,6 +29,7 @@ const EXAMINATIONS: readonly ((facts: Facts) => Finding[])[] = [
   networkManager,
   networkd,
   noResolver,
+  silentResolvers,
   leftBehind,
 ];
 

@@ -7,7 +7,7 @@ import type { NftItem } from '../nft.ts';
 /** The switch, running or not. */
 export type Subject = Pick<
   Config,
-  'name' | 'subnet' | 'taps' | 'uplink' | 'firewall' | 'dhcp' | 'stateDir' | 'runDir'
+  'name' | 'subnet' | 'taps' | 'uplink' | 'firewall' | 'dhcp' | 'dns' | 'stateDir' | 'runDir'
 >;
 
 export interface Link {
@@ -49,6 +49,8 @@ export interface Facts {
   /** Devices and their states: of NetworkManager and of systemd-networkd, empty where it does not run. */
   readonly networkManager: Readonly<Record<string, string>>;
   readonly networkd: Readonly<Record<string, string>>;
-  /** Name servers of the host that a guest can use. */
+  /** Name servers of the host: those that the DNS service can ask, or where there is none, those that a guest can use. */
   readonly resolvers: number;
+  /** Servers that the running switch asks and that do not answer. */
+  readonly silent: readonly string[];
 }

@@ -17,9 +17,10 @@ export interface Asked {
   readonly subject: Subject;
   readonly running: boolean;
   readonly resolvers: number;
+  readonly silent: readonly string[];
 }
 
-export async function readFacts({ subject, running, resolvers }: Asked): Promise<Facts> {
+export async function readFacts({ subject, running, resolvers, silent }: Asked): Promise<Facts> {
   const root = process.geteuid?.() === 0;
   const missing = ['ip', 'nft'].filter(tool => findTool(tool) === undefined);
   const usesNft = root && !missing.includes('nft');
@@ -45,7 +46,7 @@ export async function readFacts({ subject, running, resolvers }: Asked): Promise
   ];
   return {
     ...{ subject, running, holder, root, missing, natFault, legacyForward, links, routes, journal },
-    ...{ subnets, taps, networkManager, networkd, resolvers },
+    ...{ subnets, taps, networkManager, networkd, resolvers, silent },
     ruleset: rules,
     tunFault: tunFault(),
     settings: readSettings(keys),
