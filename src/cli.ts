@@ -6,7 +6,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { type Config, type Place, readConfig, readPlace, readReplayConfig } from './config.ts';
 import { OperatorError } from './errors.ts';
 import type { Given } from './given.ts';
-import { GROUPS, SETTINGS, type SettingName } from './options.ts';
+import { GROUPS, SETTINGS } from './options.ts';
 import { VERSION } from './version.ts';
 
 export interface ReplayInput {
@@ -77,7 +77,7 @@ function vswitchd(done: (line: CommandLine) => void): Command {
     .helpCommand(false)
     .addHelpText('after', AFTER_HELP);
   for (const { flags, group, help, ...setting } of Object.values(SETTINGS)) {
-    const option = new Option(flags, help).helpGroup(GROUPS[group]);
+    const option = literal(new Option(flags, help)).helpGroup(GROUPS[group]);
     program.addOption('repeated' in setting ? collected(option) : gathered(option));
   }
   for (const [flags, help] of [
@@ -151,6 +151,12 @@ function inputsOf(text: string): readonly ReplayInput[] {
 const missing = (flag: string, expected: string): OperatorError =>
   new OperatorError(`${flag} is missing; expected ${expected}`, { code: 'Usage' });
 
+/** `--no-dns` is a setting of its own, which commander would take for the contrary of `--dns LIST`. */
+function literal(option: Option): Option {
+  option.negate = false;
+  return option;
+}
+
 /** Lists may be given in parts: `--taps tap0 --taps tap1`. */
 const gathered = (option: Option): Option =>
   /<(LIST|PORT=FILE)>/.test(option.flags)
@@ -165,18 +171,9 @@ const collected = (option: Option): Option =>
 
 /** The program's options by the names that the settings have. */
 function optionsOf(program: Command): { given: Given; config?: string; dryRun: boolean; undo: boolean } {
-  const {
-    config,
-    dryRun = false,
-    undo = false,
-    dhcp,
-    nat,
-    ...rest
-  } = program.opts<Record<string, unknown>>();
+  const { config, dryRun = false, undo = false, ...rest } = program.opts<Record<string, unknown>>();
   const given: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(rest)) given[dashed(name)] = value;
-  if (dhcp === false) given['no-dhcp' satisfies SettingName] = true;
-  if (nat === false) given['no-nat' satisfies SettingName] = true;
   const flags = { given, dryRun: dryRun === true, undo: undo === true };
   return typeof config === 'string' ? { ...flags, config } : flags;
 }

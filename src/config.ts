@@ -3,6 +3,7 @@
  * setting may be stands in options.ts; here is what they must be together, and what they are when nobody says.
  */
 import { cloudInitOf } from './cloudinit.ts';
+import { type DnsConfig, dnsOf } from './dnsconfig.ts';
 import { type Given, GivenSettings } from './given.ts';
 import { Settings } from './options.ts';
 import { refuseReserving, reservingOf } from './reserving.ts';
@@ -129,6 +130,8 @@ export interface Config {
   readonly ageingS: number;
   readonly maxMacs: number;
   readonly dhcp: DhcpConfig | undefined;
+  /** Undefined: names are not served. */
+  readonly dns: DnsConfig | undefined;
   /** What guests' packets leave with; UNSPECIFIED: there is no NAT. */
   readonly natAddress: Ip4;
   readonly natFiltering: NatFiltering;
@@ -223,6 +226,7 @@ function complete(
     ageingS: given.value('ageing') ?? 300,
     maxMacs: given.value('max-macs') ?? 65_536,
     dhcp: uplink.kind === 'bridge' ? noDhcp(given) : dhcpOf(given, subnet, natAddress, taps, usualProbeMs),
+    dns: dnsOf(given, uplink, subnet),
     natAddress,
     natFiltering: given.value('nat-filtering') ?? 'address',
     maxFlows,
@@ -430,6 +434,7 @@ function freeze(config: Config): Config {
     ...config.taps,
     config.dhcp,
     ...Object.values(config.dhcp ?? {}).filter(Array.isArray),
+    config.dns,
     config.forwards,
     config.egress,
     config.egress.rules,

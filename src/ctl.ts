@@ -6,6 +6,7 @@ import { eventText } from './control/happened.ts';
 import {
   cloudInitText,
   dhcpText,
+  dnsText,
   egressText,
   flowsText,
   forwardsText,
@@ -17,6 +18,7 @@ import {
 import type {
   CloudInitView,
   DhcpView,
+  DnsView,
   EgressView,
   EventView,
   FlowView,
@@ -91,6 +93,7 @@ program
       console.log(json === true ? line : eventText(JSON.parse(line) as EventView));
     return follow(socket(), 'events', show);
   });
+show<DnsView | null>('dns', "guests' names, and how questions for names are answered", dnsText);
 
 const forward = program.command('forward').description("ports of the host that are passed on to guests'");
 forward

@@ -2,14 +2,16 @@
 import { type Config, readReplayConfig, type TapConfig, type UplinkConfig } from './config.ts';
 import { ask } from './control/client.ts';
 import type { Diagnosis } from './control/diagnosis.ts';
-import type { PortView, StatusView } from './control/views.ts';
+import type { DnsView, PortView, StatusView } from './control/views.ts';
 import { OperatorError } from './errors.ts';
 import type { Given } from './given.ts';
 import { examine, mend } from './host/doctor/doctor.ts';
 import { type Finding, isOurs } from './host/doctor/finding.ts';
 import { readFacts } from './host/doctor/read.ts';
 import { hostResolvers } from './service/dhcp/resolvers.ts';
+import { hostUpstreams } from './service/dns/upstreams.ts';
 import { parseUplink } from './settings/uplink.ts';
+import { formatIp4 } from './wire/address.ts';
 
 /** Looks at the host; with `fix` does what is ours to do and looks again. */
 export async function diagnose(given: Given, file: string | undefined, fix: boolean): Promise<Diagnosis> {
@@ -22,13 +24,23 @@ export async function diagnose(given: Given, file: string | undefined, fix: bool
 
 async function findingsOf(config: Config): Promise<Finding[]> {
   const running = await runningSwitch(config);
-  const resolvers = hostResolvers().length;
-  const { subject, unwritten } = running ?? { subject: config, unwritten: undefined };
-  return examine(await readFacts({ subject, running: running !== undefined, resolvers, unwritten }));
+  const subject = running?.subject ?? config;
+  const resolvers =
+    subject.dns === undefined ? hostResolvers().length : (running?.upstreams.length ?? ownResolvers(config));
+  const silent = running?.upstreams.filter(({ alive }) => !alive).map(({ address }) => address) ?? [];
+  const said = { resolvers, silent, unwritten: running?.unwritten };
+  return examine(await readFacts({ subject, running: running !== undefined, ...said }));
 }
+
+/** How many name servers the host has for itself. */
+const ownResolvers = ({ subnet }: Config): number =>
+  hostUpstreams({ own: [formatIp4(subnet.gateway)], nowMs: () => 0, log: () => undefined })().length;
 
 interface RunningSwitch {
   readonly subject: Config;
+  /** Whom its DNS service asks. */
+  readonly upstreams: DnsView['upstreams'];
+  /** Why it can't write leases. */
   readonly unwritten: string | undefined;
 }
 
@@ -42,7 +54,9 @@ async function runningSwitch(config: Config): Promise<RunningSwitch | undefined>
     const subnet =
       uplink.kind === 'bridge' ? config.subnet : readReplayConfig({ subnet: status.subnet }).subnet;
     const taps = ports.filter(port => port.name !== status.uplinkPort).map(tapOf);
-    return { subject: { ...config, subnet, uplink, taps }, unwritten: status.leasesUnwritten };
+    const dns = await ask<DnsView | null>(socket, 'dns');
+    const subject = { ...config, subnet, uplink, taps, dns: dns === null ? undefined : config.dns };
+    return { subject, upstreams: dns?.upstreams ?? [], unwritten: status.leasesUnwritten };
   } catch (error) {
     if (error instanceof OperatorError && error.code === 'NotRunning') return undefined;
     throw error;

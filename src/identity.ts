@@ -28,6 +28,7 @@ export const gatewaySettings = (config: Config, hostResolvers: readonly Ip4[] = 
   mtu: config.mtu,
   hostBehind: config.uplink.kind === 'tun',
   dhcp: config.dhcp !== undefined,
+  dns: config.dns !== undefined,
   egress: compile(config.egress, {
     resolvers: config.egress.resolvers.length > 0 ? config.egress.resolvers : hostResolvers,
     portOf: tap => UPLINK_PORT + 1 + config.taps.findIndex(({ name }) => name === tap),
@@ -40,9 +41,10 @@ type Told = Pick<
   keyof DhcpConfig | 'network' | 'mask' | 'broadcast' | 'gateway' | 'gatewayMac' | 'natAddress' | 'mtu'
 >;
 
-/** What the DHCP service is told of it; the store and the ways out are its owner's. */
+/** What the DHCP service is told of it; the store and the ways out are its owner's. Where names are served, guests ask us. */
 export const dhcpSettings = (config: Config, dhcp: DhcpConfig): Told => ({
   ...dhcp,
+  ...(config.dns === undefined ? {} : { dns: [config.subnet.gateway], domain: config.dns.domain }),
   network: config.subnet.network,
   mask: config.subnet.mask,
   broadcast: config.subnet.broadcast,

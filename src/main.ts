@@ -11,6 +11,7 @@ import { Journal, journalPath } from './host/journal.ts';
 import { checkBridgeable } from './host/lan.ts';
 import { checkLan } from './host/links.ts';
 import { plan, planTaps } from './host/plan.ts';
+import { byHand } from './host/resolved.ts';
 import { undoAll } from './host/undo.ts';
 import { checkHooks } from './life.ts';
 import { openLog } from './log.ts';
@@ -84,8 +85,16 @@ async function dryRun(config: Config): Promise<void> {
   );
   const firewall = `# the firewall: ${name}, for ${reason}`;
   const ports = describeForwards(config, present);
+  const hint = byHand(config, present.resolved);
   console.log(
-    [firewall, ...describeUplink(config), ...changes.map(describe), ...ports, ...elsewhere].join('\n'),
+    [
+      firewall,
+      ...describeUplink(config),
+      ...changes.map(describe),
+      ...ports,
+      ...elsewhere,
+      ...(hint === undefined ? [] : [`# ${hint}`]),
+    ].join('\n'),
   );
 }
 

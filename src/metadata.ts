@@ -85,7 +85,7 @@ export class Metadata {
       switchName: name,
       url,
       gateway,
-      domain: config.dhcp?.domain ?? '',
+      domain: config.dns?.domain ?? config.dhcp?.domain ?? '',
       instances: this.#instances,
       dns: () => this.#resolvers().map(formatIp4),
       known: guest => this.#known(guest),
@@ -191,6 +191,7 @@ export class Metadata {
 
   #resolvers(): readonly Ip4[] {
     const { config, resolvers } = this.#parts;
+    if (config.dns !== undefined) return [config.subnet.gateway];
     const dns = config.dhcp?.dns ?? [];
     return dns.length > 0 ? dns : resolvers();
   }

@@ -5,6 +5,7 @@
  */
 import { z } from 'zod';
 import { BOOT, OPTION, parseBoots, parseOptions, parseTagRules, TAG } from './settings/dhcpoptions.ts';
+import { parseRecords, RECORD } from './settings/dnsrecord.ts';
 import { EGRESS, parseEgressRules } from './settings/egress.ts';
 import { FORWARD, parseForwards } from './settings/forward.ts';
 import {
@@ -143,13 +144,13 @@ export const SETTINGS = {
   dns: {
     flags: '--dns <LIST>',
     group: 'dhcp',
-    help: "resolvers for guests: 9.9.9.9,1.1.1.1 (default: the host's own)",
+    help: "whom to ask for names that are no guests': 9.9.9.9,1.1.1.1 (default: the host's own)",
     schema: list(RESOLVERS, parseResolvers),
   },
   domain: {
     flags: '--domain <NAME>',
     group: 'dhcp',
-    help: 'the domain that guests are told (default: none)',
+    help: "the domain of guests' names, which they are told (default: vsw.internal)",
     schema: text(DOMAIN, parseDomain),
   },
   host: {
@@ -221,6 +222,22 @@ export const SETTINGS = {
     group: 'metadata',
     help: 'run when a guest says that it is set up, with VSWITCHD_* and JSON on standard input',
     schema: text(PROGRAM, parseProgram),
+  },
+  'no-dns': {
+    flags: '--no-dns',
+    group: 'dhcp',
+    help: 'serve no names; guests are told the resolvers themselves',
+    schema: z.boolean({ error: 'expected true or false' }),
+  },
+  'dns-record': {
+    flags: '--dns-record <RECORD>',
+    group: 'dhcp',
+    help: lines(
+      'a name for guests and the host: nas=192.168.100.9, "www CNAME nas",',
+      '"@ MX 10 mail", "_http._tcp SRV 0 5 80 nas" (again for more)',
+    ),
+    schema: repeated(RECORD, parseRecords),
+    repeated: true,
   },
   uplink: {
     flags: '--uplink <KIND>',

@@ -10,14 +10,20 @@ import { type Batch, BY_ADDRESS, FLOOD, GATEWAY_PORT } from './dataplane/batch.t
 import { counterMemory } from './dataplane/counters.ts';
 import { Dataplane } from './dataplane/dataplane.ts';
 import { fdbMemory } from './dataplane/fdb.ts';
+import type { DnsConfig } from './dnsconfig.ts';
 import { flowMemory } from './gateway/flowmemory.ts';
 import { Gateway } from './gateway/gateway.ts';
 import { MAX_NAMES } from './gateway/nametable.ts';
 import { dhcpSettings, gatewaySettings } from './identity.ts';
+import { zoneOf } from './naming.ts';
 import { MemoryPort } from './port/memory.ts';
 import { readCapture } from './port/pcap-file.ts';
 import { DhcpService } from './service/dhcp/service.ts';
 import { MemoryStore } from './service/dhcp/store.ts';
+import { SocketExchange } from './service/dns/exchange.ts';
+import { Resolver } from './service/dns/resolver.ts';
+import { DnsService, isDns } from './service/dns/service.ts';
+import type { Zone } from './service/dns/zone.ts';
 import { NameService } from './service/names/service.ts';
 import { type Captured, emit } from './wire/pcap.ts';
 
@@ -73,6 +79,7 @@ class ReplayStage {
   readonly #uplink: number;
   readonly #dhcp: DhcpService | undefined;
   readonly #watched: NameService;
+  readonly #dns: { readonly zone: Zone; readonly service: DnsService } | undefined;
   readonly #sent: Captured[][];
   readonly #punted: { frame: Uint8Array; ingress: number }[] = [];
   /** What the control plane waits for; without them its time would be the machine's. */
@@ -117,6 +124,7 @@ class ReplayStage {
       },
       log: () => undefined,
     });
+    this.#dns = config.dns === undefined ? undefined : this.#startDns(config, config.dns);
     this.#dhcp = config.dhcp === undefined ? undefined : this.#startDhcp(config, config.dhcp);
   }
 
@@ -127,6 +135,7 @@ class ReplayStage {
     this.#dataplane.serve(index, nowMs);
     for (const punted of this.#punted.splice(0))
       if (punted.ingress === this.#uplink) this.#watched.handle(punted.frame, nowMs);
+      else if (isDns(punted.frame)) this.#dns?.service.handle(punted.frame, punted.ingress);
       else this.#dhcp?.handle(punted.frame, punted.ingress, nowMs);
     await this.#dhcp?.settled();
     await this.#watched.settled();
@@ -201,6 +210,37 @@ class ReplayStage {
     return true;
   }
 
+  /** Nobody is asked: what is no name of ours can't be answered. */
+  #startDns(config: Config, dns: DnsConfig): { zone: Zone; service: DnsService } {
+    const zone = zoneOf(
+      config,
+      dns,
+      () => this.#nowMs,
+      () => undefined,
+    );
+    const resolver = new Resolver({
+      local: zone,
+      upstreams: () => [],
+      exchange: new SocketExchange(),
+      maxCacheBytes: 0,
+      nowMs: () => this.#nowMs,
+      log: () => undefined,
+    });
+    const { gatewayIp, gatewayMac, egress } = gatewaySettings(config);
+    const watched = egress.domains.length > 0;
+    const service = new DnsService({
+      gateway: gatewayIp,
+      gatewayMac,
+      resolver,
+      send: (frame, port) => {
+        if (watched) this.#watched.handle(frame, this.#nowMs);
+        else this.#dataplane.inject(frame, port, this.#nowMs);
+        return true;
+      },
+    });
+    return { zone, service };
+  }
+
   #startDhcp(config: Config, dhcp: NonNullable<Config['dhcp']>): DhcpService {
     return new DhcpService({
       ...dhcpSettings(config, dhcp),
@@ -209,6 +249,7 @@ class ReplayStage {
       flood: frame => this.#dataplane.inject(frame, FLOOD, this.#nowMs),
       after: (ms, act) => void this.#alarms.push({ atMs: this.#nowMs + ms, act }),
       resolvers: () => [],
+      changed: changes => this.#dns?.zone.changed(changes),
       portName: index => this.#ports[index]?.name ?? '',
       log: () => undefined,
       now: () => this.#nowMs,

@@ -9,6 +9,7 @@ import { type Flow, listFlows } from './gateway/flowmemory.ts';
 import type { EgressPolicy } from './gateway/policy.ts';
 import { stateName } from './gateway/tcpstate.ts';
 import type { Life } from './life.ts';
+import type { Naming } from './naming.ts';
 import { type PortTable, uplinkName } from './porttable.ts';
 import type { DhcpService } from './service/dhcp/service.ts';
 import type { NameService } from './service/names/service.ts';
@@ -27,15 +28,18 @@ interface EgressParts {
   readonly names: NameService | undefined;
 }
 
-export function viewsOf(
-  config: Config,
-  memory: SharedMemory,
-  ports: PortTable,
-  dhcp: DhcpService | undefined,
-  forwarding: Forwarding,
-  egress: EgressParts,
-  life: Life,
-): Views {
+/** What is looked at; what may be undefined is not there. */
+interface Seen {
+  readonly ports: PortTable;
+  readonly dhcp: DhcpService | undefined;
+  readonly naming: Naming | undefined;
+  readonly forwarding: Forwarding;
+  readonly egress: EgressParts;
+  readonly life: Life;
+}
+
+export function viewsOf(config: Config, memory: SharedMemory, seen: Seen): Views {
+  const { ports, dhcp, naming, forwarding, egress, life } = seen;
   const counters = new Counters(memory.counters);
   const started = monotonicS();
   return {
@@ -81,6 +85,7 @@ export function viewsOf(
     dhcp: () => (dhcp === undefined ? null : dhcpView(dhcp, life)),
     forwards: () => forwarding.list(),
     egress: () => egressView(config.egress, egress),
+    dns: () => naming?.view() ?? null,
     flows: () => listFlows(memory.flows, monotonicS()).map(flow => flowView(flow, config)),
   };
 }

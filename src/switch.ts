@@ -27,6 +27,7 @@ import { checkLan, checkRoutes } from './host/links.ts';
 import { Locks } from './host/locks.ts';
 import { orphansEnded, signTools } from './host/orphans.ts';
 import { FORWARDING, type Present, plan } from './host/plan.ts';
+import { byHand } from './host/resolved.ts';
 import { Shields } from './host/shield.ts';
 import { portFault } from './host/sockets.ts';
 import { TapFollower } from './host/taps.ts';
@@ -36,10 +37,13 @@ import { openLeases } from './leasestore.ts';
 import { checkHooks, Life } from './life.ts';
 import type { Log } from './log.ts';
 import { checkFolder, Metadata } from './metadata.ts';
+import { Naming } from './naming.ts';
 import { loadNative } from './port/native.ts';
 import { PortTable } from './porttable.ts';
+import type { Change as LeaseChange } from './service/dhcp/leases.ts';
 import { hostResolvers } from './service/dhcp/resolvers.ts';
 import { DhcpService } from './service/dhcp/service.ts';
+import { isDns } from './service/dns/service.ts';
 import { NameService } from './service/names/service.ts';
 import { monotonicMs, viewsOf } from './status.ts';
 import { uplinkOf } from './uplink.ts';
@@ -122,15 +126,23 @@ export class Switch {
     await this.#changeHost(journal, present, shields);
     if (config.uplink.kind === 'tun' && config.natAddress !== UNSPECIFIED)
       this.#hostForwards = new HostForwards(config, present, journal);
-    this.#dhcp = this.#startDhcp(plane, () => forwarding.leasesChanged());
     const names = this.#watchNames(plane);
+    const naming = this.#startNaming(plane, names);
+    this.#dhcp = this.#startDhcp(plane, changes => {
+      naming?.zone.changed(changes);
+      forwarding.leasesChanged();
+    });
+    naming?.load(this.#dhcp?.leases() ?? []);
     this.#endings.push(() => uplink.detach());
     await uplink.attach();
+    await naming?.listen();
     await forwarding.start();
     const metadata = await this.#serveMetadata(plane);
     await this.#followTaps(plane, journal, shields);
-    const egress = { policy: this.#gateway.egress, names };
-    const views = viewsOf(config, plane.memory, this.#ports, this.#dhcp, forwarding, egress, this.#life);
+    const views = viewsOf(config, plane.memory, {
+      ...{ ports: this.#ports, dhcp: this.#dhcp, forwarding, life: this.#life, naming },
+      egress: { policy: this.#gateway.egress, names },
+    });
     await this.#listen(views, forwarding, metadata);
   }
 
@@ -200,7 +212,9 @@ export class Switch {
       );
     });
     if (uplink.kind === 'tun') await this.#locks.need(FORWARDING, present.sysctl(FORWARDING) ?? '1', name);
-    await make(changes);
+    await make(changes, sentence => this.#log.warn(sentence));
+    const hint = byHand(this.#config, present.resolved);
+    if (hint !== undefined) this.#log.info(hint);
     // IPv6 on the uplink would let the host talk to what no guest sees; the setting goes with the interface.
     if (uplink.kind === 'tun') writeIfPresent(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
     this.#keepZone(changes);
@@ -246,7 +260,15 @@ export class Switch {
     });
   }
 
-  #startDhcp(plane: Plane, changed: () => void): DhcpService | undefined {
+  #startNaming(plane: Plane, watched: NameService | undefined): Naming | undefined {
+    const { dns } = this.#config;
+    if (dns === undefined) return undefined;
+    const naming = new Naming({ config: this.#config, plane, watched, log: this.#log }, dns);
+    this.#endings.push(() => naming.close());
+    return naming;
+  }
+
+  #startDhcp(plane: Plane, changed: (changes: readonly LeaseChange[]) => void): DhcpService | undefined {
     const config = this.#config;
     if (config.dhcp === undefined) return undefined;
     const service = new DhcpService({
@@ -258,14 +280,14 @@ export class Switch {
       portName: index => this.#ports.nameOf(index),
       changed: changes => {
         this.#life.leasesChanged(changes);
-        changed();
+        changed(changes);
       },
       expired: this.#life.leasesExpired,
       log: (level, sentence) => this.#log[level](sentence),
       now: Date.now,
     });
     plane.on('punt', (frame, ingress) => {
-      if (ingress !== UPLINK_PORT) service.handle(frame, ingress, Date.now());
+      if (ingress !== UPLINK_PORT && !isDns(frame)) service.handle(frame, ingress, Date.now());
     });
     const ticks = setInterval(() => service.tick(), DHCP_TICK_MS).unref();
     this.#endings.push(

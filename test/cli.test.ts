@@ -30,11 +30,15 @@ function refusal(act: () => unknown): OperatorError {
 }
 
 test('run: every option reaches the configuration', () => {
-  const line = parse(
-    '--subnet 10.0.0.0/24 --taps tap0 --taps tap1@red --name lab --mtu 1400 --ageing 60 --max-macs 1024 ' +
+  const records = ['--dns-record', 'nas=10.0.0.9', '--dns-record', 'note TXT a,b'];
+  const line = parseCommandLine([
+    ...records,
+    ...(
+      '--subnet 10.0.0.0/24 --taps tap0 --taps tap1@red --name lab --mtu 1400 --ageing 60 --max-macs 1024 ' +
       '--dhcp-range 10.0.0.20-10.0.0.30 --lease-time 30m --dhcp-probe 90 --lease-hook /h --release-on-detach --dns 9.9.9.9 --domain lab.test --uplink none ' +
-      '--nat-address 10.0.0.9 --nat-filtering endpoint --max-flows 99 --max-guest-flows 9 --egress internet-only --firewall none --state-dir /s --run-dir /r --log-level debug --dry-run',
-  );
+      '--nat-address 10.0.0.9 --nat-filtering endpoint --max-flows 99 --max-guest-flows 9 --egress internet-only --firewall none --state-dir /s --run-dir /r --log-level debug --dry-run'
+    ).split(' '),
+  ]);
   assert.is(line.command, 'run');
   if (line.command !== 'run') return;
   assert.ok(line.dryRun);
@@ -60,6 +64,14 @@ test('run: every option reaches the configuration', () => {
     ageingS: 60,
     maxMacs: 1024,
     uplink: { kind: 'none' },
+    dns: {
+      domain: 'lab.test',
+      upstreams: [0x09090909],
+      records: [
+        { name: 'nas.lab.test', type: 'A', data: '10.0.0.9' },
+        { name: 'note.lab.test', type: 'TXT', data: ['a,b'] },
+      ],
+    },
     natFiltering: 'endpoint',
     maxFlows: 99,
     maxGuestFlows: 9,
@@ -85,60 +97,13 @@ test('run: port forwards, in parts and with commas', () => {
   ]);
 });
 
-test('run: what is said of addresses again and again, with commas in it', () => {
-  const line = parse(
-    `${RUN} --host vm1,02:4c:40:5b:f7:3c,10.0.0.10,tag:web --host VM2,tap0,10.0.0.11 --pool 10.5.0.0/24 ` +
-      '--dhcp-option ntp-server=10.0.0.1,10.0.0.2 --dhcp-option host:vm1,224=hex:01 --dhcp-tag efi=arch:efi-x64 ' +
-      '--boot tag:efi,ipxe.efi,10.0.0.5 --boot undionly.kpxe',
-  );
-  if (line.command !== 'run') throw new Error(line.command);
-  const { hosts, pools, options, tags, boots } = line.config.dhcp!;
-  assert.equal(hosts, [
-    {
-      name: 'vm1',
-      identity: { kind: 'mac', mac: { hi: 0x024c, lo: 0x405bf73c } },
-      address: 0x0a00000a,
-      tags: ['web'],
-    },
-    { name: 'vm2', identity: { kind: 'port', port: 'tap0' }, address: 0x0a00000b, tags: [] },
-  ]);
-  assert.equal(pools, [
-    {
-      network: 0x0a050000,
-      mask: -256,
-      broadcast: 0x0a0500ff,
-      router: 0x0a050001,
-      first: 0x0a05000a,
-      last: 0x0a0500fe,
-    },
-  ]);
-  assert.equal(
-    options.map(({ scope, code, value }) => [scope, code, [...value]]),
-    [
-      [{ kind: 'all' }, 42, [10, 0, 0, 1, 10, 0, 0, 2]],
-      [{ kind: 'host', name: 'vm1' }, 224, [1]],
-    ],
-  );
-  assert.equal(tags, [{ tag: 'efi', match: { kind: 'arch', types: [7, 9] } }]);
-  assert.equal(boots, [
-    { scope: { kind: 'tag', tag: 'efi' }, file: 'ipxe.efi', server: 0x0a000005 },
-    { scope: { kind: 'all' }, file: 'undionly.kpxe', server: undefined },
-  ]);
-});
-
-test("run: what is served to guests' cloud-init", () => {
-  const line = parse(`${RUN} --cloud-init /seed --cloud-init-port 80 --phone-home-hook /usr/bin/hook`);
-  assert.equal(line.command === 'run' && line.config.cloudInit, {
-    folder: '/seed',
-    port: 80,
-    phoneHomeHook: '/usr/bin/hook',
-  });
-  const usual = parse(`${RUN} --cloud-init /seed`);
-  assert.equal(usual.command === 'run' && usual.config.cloudInit, {
-    folder: '/seed',
-    port: 8000,
-    phoneHomeHook: undefined,
-  });
+test('run: --no-dns goes with --dns, in any order', () => {
+  for (const words of ['--no-dns --dns 9.9.9.9', '--dns 9.9.9.9 --no-dns']) {
+    const line = parse(`${RUN} ${words}`);
+    assert.ok(line.command === 'run');
+    if (line.command === 'run')
+      assert.equal([line.config.dns, line.config.dhcp?.dns], [undefined, [0x09090909]]);
+  }
 });
 
 test('run: --no-nat', () => {

@@ -8,6 +8,7 @@ import * as assert from 'uvu/assert';
 import { type Config, readConfig, readPlace, readReplayConfig } from '../src/config.ts';
 import { OperatorError } from '../src/errors.ts';
 import type { Given } from '../src/given.ts';
+import { dhcpSettings } from '../src/identity.ts';
 import { formatIp4, parseIp4 } from '../src/wire/address.ts';
 
 const BASE = { subnet: '192.168.100.0/24', taps: 'tap0,tap1' };
@@ -71,6 +72,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
       tags: [],
       boots: [],
     },
+    dns: { domain: 'vsw.internal', upstreams: 'host', records: [] },
     natAddress: parseIp4('192.168.100.254')!,
     natFiltering: 'address',
     maxFlows: 65_536,
@@ -162,175 +164,6 @@ test('probes: 200 ms, but for a replay, which asks nobody that a capture does no
   assert.is(readReplayConfig({ 'dhcp-probe': '500' }).dhcp?.probeMs, 500);
 });
 
-const CIDR = 'expected an IPv4 network as ADDRESS/PREFIX, such as 192.168.100.0/24';
-const RANGE = 'expected two IPv4 addresses as FIRST-LAST';
-
-/** What is given, and how the refusal begins. */
-const BAD: [Given, string][] = [
-  [{}, '--subnet is missing; expected the network'],
-  [{ subnet: '10.0.0.0/24' }, '--taps is missing; expected one port each'],
-  [{ subnet: '' }, `--subnet "": ${CIDR}`],
-  [{ subnet: '10.0.0.0' }, `--subnet 10.0.0.0: ${CIDR}`],
-  [{ subnet: '10.0.0/24' }, `--subnet 10.0.0/24: ${CIDR}`],
-  [{ subnet: '10.0.0.256/24' }, `--subnet 10.0.0.256/24: ${CIDR}`],
-  [{ subnet: '010.0.0.0/24' }, `--subnet 010.0.0.0/24: ${CIDR}`],
-  [{ subnet: '10.0.0.0/08' }, `--subnet 10.0.0.0/08: ${CIDR}`],
-  [{ subnet: '10.0.0.0/33' }, `--subnet 10.0.0.0/33: ${CIDR}`],
-  [{ subnet: '10.0.0.0/24/1' }, `--subnet 10.0.0.0/24/1: ${CIDR}`],
-  [{ subnet: 'fd00::/64' }, `--subnet fd00::/64: ${CIDR}`],
-  [{ subnet: '10.0.0.0/31' }, '--subnet 10.0.0.0/31: has no room for a gateway and a guest; expected'],
-  [{ subnet: '10.0.0.0/32' }, '--subnet 10.0.0.0/32: has no room for a gateway and a guest; expected'],
-  [{ subnet: '0.0.0.0/0' }, '--subnet 0.0.0.0/0: is larger than any private network; expected'],
-  [
-    { subnet: '10.0.0.5/24' },
-    '--subnet 10.0.0.5/24: has host bits set; expected a network, such as 10.0.0.0/24',
-  ],
-  [{ subnet: '127.0.0.0/8' }, '--subnet 127.0.0.0/8: is not a network that hosts can be on; expected'],
-  [{ subnet: '224.0.0.0/24' }, '--subnet 224.0.0.0/24: is not a network that hosts can be on; expected'],
-  [{ taps: '' }, '--taps "": has an empty name; expected'],
-  [{ taps: 'tap0,' }, '--taps tap0,: has an empty name; expected'],
-  [{ taps: 'tap0,tap1,tap0' }, '--taps tap0,tap1,tap0: names tap0 twice; expected'],
-  [{ taps: 'tap0,tap0@red' }, '--taps tap0,tap0@red: names tap0 twice; expected'],
-  [
-    { taps: 'sixteen-bytes-16' },
-    '--taps sixteen-bytes-16: names sixteen-bytes-16 with 16 bytes; expected at most 15',
-  ],
-  [{ taps: 'ääääääää' }, '--taps ääääääää: names ääääääää with 16 bytes; expected at most 15'],
-  [{ taps: 'a/b' }, '--taps a/b: names "a/b"; expected letters'],
-  [{ taps: 'tap 0' }, '--taps "tap 0": names "tap 0"; expected letters'],
-  [{ taps: 'tap%d' }, '--taps tap%d: names "tap%d"; expected letters'],
-  [{ taps: 'tap*' }, '--taps tap*: names "tap*"; expected letters'],
-  [{ taps: '..' }, '--taps ..: names ".."; expected letters'],
-  [{ taps: 'tap0:left' }, '--taps tap0:left: asks for the end "left"; expected :device or :interface'],
-  [{ taps: 'tap0@' }, '--taps tap0@: names the namespace ""; expected'],
-  [{ taps: 'tap0@../x' }, '--taps tap0@../x: names the namespace "../x"; expected'],
-  [{ taps: 'tap0@red:interface' }, '--taps tap0@red:interface: asks for the interface end of tap0'],
-  [{ taps: Array.from({ length: 255 }, (_, i) => `t${i}`) }, '--taps ['],
-  [{ name: 'tap0' }, '--name tap0: is also the name of a tap; expected another'],
-  [{ name: 'a b' }, '--name "a b": names "a b"; expected letters'],
-  [{ mtu: '575' }, '--mtu 575: expected a whole number of bytes from 576 to 65521'],
-  [{ mtu: '65522' }, '--mtu 65522: expected a whole number of bytes'],
-  [{ mtu: '1e3' }, '--mtu 1e3: expected a whole number of bytes'],
-  [{ mtu: '' }, '--mtu "": expected a whole number of bytes'],
-  [{ mtu: 1500.5 }, '--mtu 1500.5: expected a whole number of bytes'],
-  [{ ageing: '9' }, '--ageing 9: expected a whole number of seconds from 10 to 1000000'],
-  [{ 'max-macs': '-1' }, '--max-macs -1: expected a whole number of MAC addresses'],
-  [{ 'max-flows': '0' }, '--max-flows 0: expected a whole number of flows'],
-  [{ 'dhcp-range': '10.0.0.5' }, `--dhcp-range 10.0.0.5: ${RANGE}`],
-  [{ 'dhcp-range': 'a-b' }, `--dhcp-range a-b: ${RANGE}`],
-  [
-    { 'dhcp-range': '192.168.100.9-192.168.100.8' },
-    '--dhcp-range 192.168.100.9-192.168.100.8: ends before it begins',
-  ],
-  [
-    { 'dhcp-range': '10.0.0.5-192.168.100.8' },
-    '--dhcp-range 10.0.0.5-192.168.100.8: begins outside 192.168.100.0/24',
-  ],
-  [
-    { 'dhcp-range': '192.168.100.9-192.168.101.8' },
-    '--dhcp-range 192.168.100.9-192.168.101.8: ends outside 192.168.100.0/24',
-  ],
-  [
-    { 'dhcp-range': '192.168.100.1-192.168.100.8' },
-    '--dhcp-range 192.168.100.1-192.168.100.8: holds the gateway 192.168.100.1; expected',
-  ],
-  [
-    { 'dhcp-range': '192.168.100.9-192.168.100.254' },
-    '--dhcp-range 192.168.100.9-192.168.100.254: holds the NAT address 192.168.100.254; expected',
-  ],
-  [
-    { 'dhcp-range': '192.168.100.9-192.168.100.255', 'nat-address': '192.168.100.2' },
-    '--dhcp-range 192.168.100.9-192.168.100.255: holds the broadcast address',
-  ],
-  [
-    { 'dhcp-range': '192.168.100.9-192.168.100.9', 'no-dhcp': true },
-    '--dhcp-range 192.168.100.9-192.168.100.9: is given',
-  ],
-  [{ 'nat-address': 'x' }, '--nat-address x: expected an IPv4 address'],
-  [{ 'nat-address': '224.0.0.1' }, '--nat-address 224.0.0.1: expected an IPv4 address'],
-  [
-    { 'nat-address': '192.168.100.1' },
-    '--nat-address 192.168.100.1: is the gateway of 192.168.100.0/24; expected',
-  ],
-  [{ 'nat-address': '192.168.100.255' }, '--nat-address 192.168.100.255: is the broadcast address'],
-  [{ 'lease-time': '5s' }, '--lease-time 5s: expected a time from 10s to 365d'],
-  [{ 'lease-time': '366d' }, '--lease-time 366d: expected a time'],
-  [{ 'lease-time': '1w' }, '--lease-time 1w: expected a time'],
-  [{ dns: '9.9.9' }, '--dns 9.9.9: expected IPv4 addresses'],
-  [{ dns: '9.9.9.9,' }, '--dns 9.9.9.9,: expected IPv4 addresses'],
-  [{ domain: 'a..b' }, '--domain a..b: expected a DNS name'],
-  [{ domain: '-a' }, '--domain -a: expected a DNS name'],
-  [{ 'dhcp-probe': '501' }, '--dhcp-probe 501: expected a whole number of milliseconds from 0 to 500'],
-  [{ 'lease-hook': 'on-lease' }, '--lease-hook on-lease: expected the absolute path of a program'],
-  [{ 'lease-hook': '/x', 'no-dhcp': true }, '--lease-hook /x: is given beside no-dhcp; expected one'],
-  [{ 'dhcp-probe': '9', 'no-dhcp': true }, '--dhcp-probe 9: is given beside no-dhcp; expected one'],
-  [
-    { 'release-on-detach': true, uplink: 'bridge:eth0' },
-    "--release-on-detach true: is given beside uplink bridge, where the LAN's own server serves",
-  ],
-  [{ 'cloud-init': 'seed' }, '--cloud-init seed: expected an absolute path'],
-  [
-    { 'cloud-init': '/seed', uplink: 'passt' },
-    '--cloud-init /seed: is given beside uplink passt; expected uplink tun, as the host serves it',
-  ],
-  [
-    { 'cloud-init': '/seed', forward: '8000:192.168.100.10:80' },
-    '--forward 8000:192.168.100.10:80: takes tcp/8000, where cloud-init is served; expected another port',
-  ],
-  [{ 'cloud-init': '/seed', uplink: 'none' }, '--cloud-init /seed: is given beside uplink none; expected'],
-  [
-    { 'cloud-init': '/seed', 'cloud-init-port': '0' },
-    '--cloud-init-port 0: expected a TCP port from 1 to 65535',
-  ],
-  [
-    { 'cloud-init': '/seed', 'cloud-init-port': '65536' },
-    '--cloud-init-port 65536: expected a TCP port from 1 to 65535',
-  ],
-  [
-    { 'cloud-init-port': '80' },
-    '--cloud-init-port 80: is given without cloud-init; expected --cloud-init DIR beside it',
-  ],
-  [{ 'phone-home-hook': '/bin/true' }, '--phone-home-hook /bin/true: is given without cloud-init; expected'],
-  [{ uplink: 'bridge' }, '--uplink bridge: expected tun, passt, none, or bridge: with'],
-  [{ uplink: 'bridge:' }, '--uplink bridge:: expected tun, passt, none, or bridge: with'],
-  [{ uplink: 'bridge:a b' }, '--uplink "bridge:a b": names "a b"; expected letters'],
-  [{ uplink: 'bridge:a234567890123456' }, '--uplink bridge:a234567890123456: names a234567890123456 with 16'],
-  [{ uplink: 'bridge:tap1' }, '--uplink bridge:tap1: is also the name of a tap; expected an interface'],
-  [
-    { uplink: 'bridge:eth0', 'dhcp-range': '192.168.100.10-192.168.100.20' },
-    "--dhcp-range 192.168.100.10-192.168.100.20: is given beside uplink bridge, where the LAN's own",
-  ],
-  [
-    { uplink: 'bridge:eth0', forward: '80:192.168.100.10:80' },
-    '--forward 80:192.168.100.10:80: is given beside uplink bridge; expected one of the two',
-  ],
-  [
-    { uplink: 'passt', forward: '80:192.168.100.10:80' },
-    '--forward 80:192.168.100.10:80: is given beside uplink passt; expected one of the two',
-  ],
-  [{ 'nat-filtering': 'all' }, '--nat-filtering all: expected endpoint, address or address-port'],
-  [{ firewall: 'pf' }, '--firewall pf: expected nft, iptables, ufw, firewalld, none or auto'],
-  [{ lan: 'a b' }, '--lan "a b": names "a b"; expected letters'],
-  [{ lan: 'vsw0' }, '--lan vsw0: is the uplink itself; expected'],
-  [{ lan: 'eth0', uplink: 'none' }, '--lan eth0: is given beside uplink none; expected'],
-  [
-    { lan: 'eth0', firewall: 'none' },
-    '--lan eth0: is given beside firewall none, which holds nothing; expected',
-  ],
-  [{ 'state-dir': 'state' }, '--state-dir state: expected an absolute path'],
-  [{ 'log-level': 'loud' }, '--log-level loud: expected trace, debug, info, warn or error'],
-];
-
-test('bad input gets one sentence that names the option, the value and what is expected', () => {
-  for (const [given, begins] of BAD) {
-    const whole = Object.keys(given).length === 0 || begins.includes('is missing');
-    const message = refusal(whole ? given : { ...BASE, ...given });
-    assert.ok(message.startsWith(begins), `${JSON.stringify(given)}\n  got  ${message}\n  want ${begins}`);
-    assert.not.match(message, /\n/);
-    assert.match(message, /expected/);
-  }
-});
-
 test('a file says the same by the same names; options win', () => {
   const path = file(
     'a.toml',
@@ -375,6 +208,58 @@ test('a part of a LAN needs no subnet, serves no addresses and owns none', () =>
   const path = file('lan.toml', 'taps = "tap0"\nuplink = "bridge:eth0.7"\nno-dhcp = true\n');
   assert.equal(readConfig({}, path).uplink, { kind: 'bridge', interface: 'eth0.7' });
   assert.match(refusal({ taps: 'tap0', uplink: 'passt' }), /^--subnet is missing; expected/);
+});
+
+test('records of the DNS service, with their names in full', () => {
+  const records = [
+    'NAS=192.168.100.9',
+    'nas AAAA fd00::9',
+    'www CNAME nas',
+    '@ MX 10 mail.example.',
+    '_http._tcp SRV 0 5 80 www',
+    'api.example.com=192.168.100.9',
+    'note TXT "one, two"',
+    `long TXT ${'é'.repeat(200)}`,
+    '192.168.100.8 PTR printer',
+    '8.100.168.192.in-addr.arpa PTR printer',
+  ];
+  const config = readConfig({ ...BASE, 'dns-record': records, domain: 'Lab.Example' });
+  assert.is(config.dns?.domain, 'lab.example');
+  assert.equal(config.dns?.records.slice(0, 7), [
+    { name: 'nas.lab.example', type: 'A', data: '192.168.100.9' },
+    { name: 'nas.lab.example', type: 'AAAA', data: 'fd00::9' },
+    { name: 'www.lab.example', type: 'CNAME', data: 'nas.lab.example' },
+    { name: 'lab.example', type: 'MX', data: { preference: 10, exchange: 'mail.example' } },
+    {
+      name: '_http._tcp.lab.example',
+      type: 'SRV',
+      data: { priority: 0, weight: 5, port: 80, target: 'www.lab.example' },
+    },
+    { name: 'api.example.com', type: 'A', data: '192.168.100.9' },
+    { name: 'note.lab.example', type: 'TXT', data: ['one, two'] },
+  ]);
+  const [long, byAddress, byName] = config.dns?.records.slice(7) ?? [];
+  assert.equal(long?.type === 'TXT' && long.data.map(text => Buffer.byteLength(text)), [254, 146]);
+  assert.equal(byAddress, byName);
+});
+
+test('whom the DNS service asks, and where there is none', () => {
+  const upstreams = (given: Given) => readConfig({ ...BASE, ...given }).dns?.upstreams;
+  assert.is(upstreams({}), 'host');
+  assert.equal(upstreams({ dns: '9.9.9.9,127.0.0.53' }), [0x09090909, 0x7f000035]);
+  assert.equal(upstreams({ uplink: 'none' }), []);
+  assert.equal(upstreams({ uplink: 'none', dns: '9.9.9.9' }), [0x09090909]);
+  assert.is(upstreams({ 'no-dns': true }), undefined);
+  assert.is(upstreams({ uplink: 'bridge:eth0' }), undefined);
+  const told = (given: Given) => {
+    const config = readConfig({ ...BASE, ...given });
+    const { dns, domain } = dhcpSettings(config, config.dhcp!);
+    return [dns.map(formatIp4).join(), domain];
+  };
+  assert.equal(told({}), ['192.168.100.1', 'vsw.internal']);
+  assert.equal(told({ dns: '9.9.9.9', domain: 'lab.example' }), ['192.168.100.1', 'lab.example']);
+  assert.equal(told({ 'no-dns': true }), ['', '']);
+  assert.equal(told({ 'no-dns': true, dns: '9.9.9.9', domain: 'lab.example' }), ['9.9.9.9', 'lab.example']);
 });
 
 test('no DHCP, an isolated network, and a place without a network', () => {

@@ -31,3 +31,10 @@ export function slopeOf({ rounds, warmUp, framesARound }: Turned, round: () => v
   }
   return slope;
 }
+
+/** Bytes in use after a collection, those of buffers too. */
+export function collectedHeap(): number {
+  collect();
+  const { heapUsed, external } = process.memoryUsage();
+  return heapUsed + external;
+}

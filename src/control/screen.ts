@@ -3,6 +3,7 @@ import { table } from './table.ts';
 import type {
   CloudInitView,
   DhcpView,
+  DnsView,
   EgressView,
   FlowView,
   ForwardView,
@@ -149,6 +150,29 @@ const linesOf = (content: string): string[] =>
         // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is taken out
         .replace(/[\x00-\x08\x0b-\x1f\x7f-\x9f]/g, '.')
         .split('\n');
+
+export function dnsText(view: DnsView | null): string {
+  if (view === null) return 'names are not served (--no-dns, or a part of a LAN)';
+  const { domain, upstreams, names, cache, queries, waiting } = view;
+  const counted = Object.entries(queries).filter(([, count]) => count > 0);
+  return [
+    `domain ${domain}  ${counted.map(([what, count]) => `${what} ${count}`).join('  ')}  waiting ${waiting}  cache ${cache.entries}`,
+    table(
+      ['UPSTREAM', 'STATE', 'TIME', 'QUESTIONS', 'FAILURES'],
+      upstreams.map(({ address, alive, rttMs, queries: asked, failures }) => [
+        address,
+        alive ? 'up' : 'silent',
+        rttMs === undefined ? '-' : `${rttMs.toFixed(1)} ms`,
+        asked,
+        failures,
+      ]),
+    ),
+    table(
+      ['NAME', 'ADDRESS', 'FROM'],
+      names.map(({ name, address, origin }) => [name, address, origin]),
+    ),
+  ].join('\n\n');
+}
 
 const dropsText = (drops: PortView['drops']): string => {
   const entries = Object.entries(drops);

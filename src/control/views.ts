@@ -98,6 +98,34 @@ export type EventView = { readonly time: number; readonly event: string } & Read
   Record<string, string | number>
 >;
 
+export interface DnsView {
+  readonly domain: string;
+  /** Whom the service asks for what it does not know itself. */
+  readonly upstreams: readonly {
+    readonly address: string;
+    /** Smoothed; left out while it has not answered. */
+    readonly rttMs?: number;
+    readonly queries: number;
+    readonly failures: number;
+    readonly alive: boolean;
+  }[];
+  readonly names: readonly {
+    readonly name: string;
+    readonly address: string;
+    /** `lease`, `reservation`, `record` (the operator's) or `gateway`. */
+    readonly origin: string;
+  }[];
+  /** Guests that call themselves by another's name, and have none. */
+  readonly refusedNames: number;
+  readonly cache: { readonly entries: number; readonly bytes: number; readonly evicted: number };
+  /** Questions that wait for an upstream. */
+  readonly waiting: number;
+  /** Questions by what became of them; of guests by UDP, and at the host's address. */
+  readonly queries: Readonly<Record<string, number>>;
+  readonly byUdp: Readonly<Record<string, number>>;
+  readonly byHost: Readonly<Partial<Record<string, number>>>;
+}
+
 export interface StatusView {
   readonly name: string;
   readonly version: string;
@@ -155,6 +183,8 @@ export interface Views {
   forwards(): ForwardView[];
   egress(): EgressView;
   dhcp(): DhcpView | null;
+  /** Null where names are not served. */
+  dns(): DnsView | null;
 }
 
 /** What may be changed at run time; an OperatorError says why something can't be. */

@@ -2,15 +2,19 @@
  * The data plane's loop: one wait for all ports, then a burst from each that is ready. It never returns to the event loop
  * of its thread, so commands are taken from their message port by hand, after a wake-up through an eventfd.
  *
- *   wait ── wake-up? ── commands, then injected frames
- *     ▲  └─ ports that are ready: receive → stages → transmit
+ *   wait ── injected frames ─┬─ wake-up? ── commands
+ *     ▲                      └─ ports that are ready: receive → stages → transmit
  *     └──── punted something? wake the control thread;  a tick every 100 ms: ageing, timers
+ *
+ * Injected frames are looked for in every round; only a loop that sleeps has to be woken for them.
  */
 import type { Native } from '../port/native.ts';
 import type { Dataplane } from './dataplane.ts';
 import type { FrameRing } from './ring.ts';
 
 const MAX_READY = 256;
+/** Injected frames of one round: the ports' turn comes. */
+const MAX_INJECTED = 256;
 const TICK_MS = 100;
 /** With no frame coming, timers need no better than this; an idle switch sleeps. */
 const IDLE_TICK_MS = 1000;
@@ -34,7 +38,7 @@ export interface LoopParts {
 
 /** Epoll tags are port indices; the loop's own file gets WAKE. */
 export function run(epoll: number, parts: LoopParts): void {
-  const { native, dataplane } = parts;
+  const { native, dataplane, inject } = parts;
   const tags = new Int32Array(MAX_READY);
   const clock = new Float64Array(1);
   const deliver = (frame: Uint8Array, egress: number): void =>
@@ -45,9 +49,13 @@ export function run(epoll: number, parts: LoopParts): void {
   let spins = false;
   let busyMs = ticked;
   for (;;) {
-    const ready = native.wait(epoll, tags, spins ? 0 : IDLE_TICK_MS, clock);
+    const sleeps = !spins && inject.rest();
+    const ready = native.wait(epoll, tags, sleeps ? IDLE_TICK_MS : 0, clock);
+    if (sleeps) inject.look();
     const nowMs = clock[0] as number;
-    if (ready > 0) {
+    let injected = 0;
+    while (injected < MAX_INJECTED && inject.pop(deliver)) injected++;
+    if (ready > 0 || injected > 0) {
       spins = nowMs - busyMs < SPIN_MS;
       busyMs = nowMs;
     } else if (nowMs - busyMs >= SPIN_MS) spins = false;
@@ -59,7 +67,6 @@ export function run(epoll: number, parts: LoopParts): void {
       }
       native.eventClear(parts.wakeFd);
       if (!parts.commands()) return;
-      while (parts.inject.pop(deliver));
     }
     if (nowMs - ticked >= TICK_MS) {
       dataplane.tick(nowMs);

@@ -10,7 +10,7 @@ export interface SharedMemory {
   readonly counters: SharedArrayBuffer;
   readonly fdb: SharedArrayBuffer;
   readonly flows: SharedArrayBuffer;
-  /** Worker to control: DHCP, watched DNS answers and whatever else the gateway does not answer by itself. */
+  /** Worker to control: DHCP, DNS, watched DNS answers and whatever else the gateway does not answer by itself. */
   readonly punt: SharedArrayBuffer;
   /** Control to worker: the answers. */
   readonly inject: SharedArrayBuffer;
@@ -34,6 +34,8 @@ export interface GatewaySettings {
   /** Is the host behind the uplink, under the gateway's address? If not, only the NAT's packets pass there. */
   readonly hostBehind: boolean;
   readonly dhcp: boolean;
+  /** Are questions for the gateway's port 53 for the control plane? */
+  readonly dns: boolean;
   readonly egress: EgressPolicy;
   /** Who calls the service that the host runs for guests; undefined: there is none. The worker writes it. */
   readonly callers: SharedArrayBuffer | undefined;

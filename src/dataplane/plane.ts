@@ -14,7 +14,11 @@ import type { Command, Event, PortSpec, SharedMemory, WorkerSettings } from './m
 import { FrameRing, ringMemory } from './ring.ts';
 
 /** Frames that wait for the control thread, and answers that wait for the data plane. */
-const RING_SLOTS = 1_024;
+const RING_SLOTS = 2_048;
+/** Frames that are taken from the worker in one turn of the event loop, whose other work a flood must not hold up. */
+const MAX_TAKEN = 256;
+/** Answers after which the worker is woken while more are being worked out. */
+const FEW_ANSWERS = 32;
 /** A round of the worker takes microseconds; one that takes this long is a worker that has died. */
 const COMMAND_TIMEOUT_MS = 2_000;
 
@@ -41,16 +45,12 @@ export class Plane extends EventEmitter<PlaneEvents> {
   readonly #puntFd = this.#native.eventCreate();
   readonly #watch: { close(): void };
   #commands = 0;
+  /** Injected frames that the worker was not asked to take yet; -1: it is asked for each. */
+  #unsignalled = -1;
   /** By port index: the number of the command that attached what is there now. */
   readonly #attachments = new Map<number, number>();
   #stopping = false;
   #dead = false;
-  /** Frames are in the ring that the worker has not been told of: it is woken once for all that are injected in one go. */
-  #signalDue = false;
-  readonly #signal = (): void => {
-    this.#signalDue = false;
-    if (!this.#stopping) this.#native.eventSignal(this.#wakeFd);
-  };
 
   constructor(settings: PlaneSettings) {
     super();
@@ -77,10 +77,8 @@ export class Plane extends EventEmitter<PlaneEvents> {
     this.#worker.on('error', error => this.#fail(error));
     this.#worker.on('exit', code => this.#fail(new Error(`the data plane's thread ended with code ${code}`)));
     const punted = new FrameRing(this.memory.punt);
-    this.#watch = this.#native.watch(this.#puntFd, () => {
-      this.#native.eventClear(this.#puntFd);
-      while (punted.pop((frame, ingress) => this.emit('punt', frame, ingress)));
-    });
+    punted.rest();
+    this.#watch = this.#native.watch(this.#puntFd, () => this.#take(punted));
   }
 
   /** Adds a port under a free index. The file stays the caller's; it must stay open till `detach` has returned. */
@@ -115,13 +113,33 @@ export class Plane extends EventEmitter<PlaneEvents> {
     this.#command({ do: 'serve', port, aliasPort });
   }
 
+  /** Hands out what the worker has punted. Answers that are given meanwhile wake it together. */
+  #take(punted: FrameRing): void {
+    this.#native.eventClear(this.#puntFd);
+    const hand = (frame: Uint8Array<ArrayBuffer>, ingress: number): boolean =>
+      this.emit('punt', frame, ingress);
+    this.#unsignalled = 0;
+    punted.look();
+    let left = MAX_TAKEN;
+    do {
+      for (; left > 0 && punted.pop(hand); left--) if (this.#unsignalled >= FEW_ANSWERS) this.#wake();
+    } while (left > 0 && !punted.rest());
+    if (left === 0) this.#native.eventSignal(this.#puntFd); // go on in the next turn
+    if (this.#unsignalled > 0) this.#wake();
+    this.#unsignalled = -1;
+  }
+
+  /** A worker that is at work looks by itself. */
+  #wake(): void {
+    if (this.#unsignalled > 0) this.#unsignalled = 0;
+    if (this.#inject.waits) this.#native.eventSignal(this.#wakeFd);
+  }
+
   /** Sends a finished frame from the gateway: to one port, by the FDB (LOOK_UP) or to a guest (BY_ADDRESS). False: no room. */
   inject(frame: Uint8Array, egress: number): boolean {
     const taken = this.#inject.push(frame, 0, frame.length, egress);
-    if (!this.#signalDue) {
-      this.#signalDue = true;
-      queueMicrotask(this.#signal);
-    }
+    if (this.#unsignalled < 0) this.#wake();
+    else this.#unsignalled++;
     return taken;
   }
 

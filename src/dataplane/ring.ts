@@ -4,10 +4,11 @@
  *
  *   memory  ┌ head, one cache line ┬ tail, one cache line ┬ slot 0: length, port, frame … ┬ slot 1 …
  *
- * head is written by the consumer alone, tail by the producer alone. Both only grow (and wrap at 2^32); a slot belongs to
+ * head and, beside it, whether the consumer waits, are written by the consumer alone, tail by the producer alone. They only grow (and wrap at 2^32); a slot belongs to
  * the consumer from the tail's store until the head's.
  */
 const HEAD = 0;
+const WAITS = 1; // 1: the consumer is not looking, and wants to be woken
 const TAIL = 16; // words: 64 bytes on, lest the two threads fight over one cache line
 const HEADER_BYTES = 128;
 const SLOT_HEADER = 8;
@@ -32,10 +33,44 @@ export class FrameRing {
     if ((this.#slots & (this.#slots - 1)) !== 0) throw new RangeError('a ring has a power of two of slots');
   }
 
+  get slots(): number {
+    return this.#slots;
+  }
+
+  /** How many frames have been taken out, and put in, since the beginning: they wrap at 2^32. */
+  get taken(): number {
+    return Atomics.load(this.#words, HEAD);
+  }
+
+  get put(): number {
+    return Atomics.load(this.#words, TAIL);
+  }
+
+  /**
+   * The consumer stops looking; false: something has come in meanwhile, so it shall look again. From then on the producer
+   * wakes it.
+   */
+  rest(): boolean {
+    Atomics.store(this.#words, WAITS, 1);
+    if (this.taken === this.put) return true;
+    this.look();
+    return false;
+  }
+
+  /** The consumer looks, and need not be woken. */
+  look(): void {
+    Atomics.store(this.#words, WAITS, 0);
+  }
+
+  /** For the producer, after it has put something in: must the consumer be woken? Says so once for each rest. */
+  get waits(): boolean {
+    return Atomics.load(this.#words, WAITS) === 1 && Atomics.compareExchange(this.#words, WAITS, 1, 0) === 1;
+  }
+
   /** Copies bytes `at … at + length - 1` of `from` in, with a port's index; false when full or too long. */
   push(from: Uint8Array, at: number, length: number, port: number): boolean {
-    const tail = Atomics.load(this.#words, TAIL);
-    const used = (tail - Atomics.load(this.#words, HEAD)) | 0;
+    const tail = this.put;
+    const used = (tail - this.taken) | 0;
     if (used === this.#slots || length > RING_FRAME) return false;
     const slot = this.#slot(tail);
     this.#words[slot >> 2] = length;
@@ -53,8 +88,9 @@ export class FrameRing {
     const slot = this.#slot(head);
     const length = this.#words[slot >> 2] as number;
     const port = this.#words[(slot >> 2) + 1] as number;
-    const frame = new Uint8Array(length);
-    frame.set(this.#bytes.subarray(slot + SLOT_HEADER, slot + SLOT_HEADER + length));
+    const frame = Buffer.allocUnsafe(length); // of a pool: memory of its own costs more than the copy
+    const from = slot + SLOT_HEADER;
+    for (let i = 0; i < length; i++) frame[i] = this.#bytes[from + i] as number;
     Atomics.store(this.#words, HEAD, (head + 1) | 0);
     take(frame, port);
     return true;

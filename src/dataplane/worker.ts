@@ -8,16 +8,16 @@ import type { Port } from '../port/port.ts';
 import { StreamPort } from '../port/stream.ts';
 import { TapPort } from '../port/tap.ts';
 import { TunPort } from '../port/tun.ts';
-import type { Batch } from './batch.ts';
 import { Dataplane } from './dataplane.ts';
 import { run } from './loop.ts';
 import type { Command, Event, PortSpec, WorkerSettings } from './messages.ts';
+import { Punts } from './punts.ts';
 import { FrameRing } from './ring.ts';
 
 const settings = workerData as WorkerSettings;
 const control = parentPort as MessagePort;
 const native = loadNative();
-const puntRing = new FrameRing(settings.memory.punt);
+const punts = new Punts(new FrameRing(settings.memory.punt));
 const acknowledged = new Int32Array(settings.memory.acknowledged);
 /** With files of its own this thread has its own number for a port's file. */
 let own: boolean | undefined;
@@ -31,26 +31,12 @@ try {
   // without CAP_SYS_NICE it shares the cores as everybody does
 }
 
-let punted = 0;
-const punt = {
-  punt(batch: Batch, row: number): boolean {
-    const taken = puntRing.push(
-      batch.slab,
-      batch.offset[row] as number,
-      batch.length[row] as number,
-      batch.ingress[row] as number,
-    );
-    if (taken) punted++;
-    return taken;
-  },
-};
-
 const { gatewayMac } = settings.gateway;
 const gateway = settings.routes
   ? new Gateway({
       ...settings.gateway,
       uplink: settings.uplink,
-      punt,
+      punt: punts,
       seed: settings.seed,
       flowMemory: settings.memory.flows,
     })
@@ -123,6 +109,8 @@ function obey(command: Command): boolean {
   return command.do !== 'stop';
 }
 
+const wakeControl = (): void => native.eventSignal(settings.puntFd);
+
 run(epoll, {
   native,
   dataplane,
@@ -135,11 +123,6 @@ run(epoll, {
       if (!obey(received.message)) return false;
     }
   },
-  notify(): boolean {
-    if (punted === 0) return false;
-    punted = 0;
-    native.eventSignal(settings.puntFd);
-    return true;
-  },
+  notify: () => punts.tell(wakeControl),
 });
 control.close();

@@ -1,7 +1,7 @@
 /**
  * The gateway stage: the router on the subnet's first address. What a packet's way is:
  *
- *   from a guest      to the gateway's address    DHCP → control plane │ echo → answered here │ else → the host, by the uplink,
+ *   from a guest      to the gateway's address    DHCP, DNS → control plane │ echo → answered here │ else → the host, by the uplink,
  *                                                 through the NAT if the host began it over a port forward
  *                     to another guest's          routed back (a guest with a narrower mask), time to live counted
  *                     to the NAT address          echo → answered here │ else hairpin: NAT out and in, to the other guest
@@ -30,22 +30,13 @@ import {
 import type { GatewayStage } from '../dataplane/dataplane.ts';
 import type { Punt } from '../dataplane/punt.ts';
 import { type Ip4, type Mac, UNSPECIFIED } from '../wire/address.ts';
+import { DNS_PORT } from '../wire/dns.ts';
 import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as icmp from '../wire/icmp.ts';
 import * as ip4 from '../wire/ipv4.ts';
 import { fits } from '../wire/segment.ts';
-import * as tcp from '../wire/tcp.ts';
-import * as udp from '../wire/udp.ts';
-import {
-  csumOffset,
-  csumStart,
-  finished,
-  GSO_NONE,
-  gsoType,
-  VNET_NEEDS_CSUM,
-  vnetFlags,
-} from '../wire/vnet.ts';
+import { finished, GSO_NONE, gsoType } from '../wire/vnet.ts';
 import { ArpResponder } from './arp.ts';
 import { Egress, finish, isAnswer } from './egress.ts';
 import { type Express, express } from './express.ts';
@@ -53,6 +44,7 @@ import { type FlowParts, partsOf } from './flowmemory.ts';
 import { Fragments, type Lost } from './fragments.ts';
 import { ALIAS, HostService, NOT_OURS } from './hostservice.ts';
 import { IcmpSender } from './icmp.ts';
+import { isEcho, isNowhere, isOffloadOfTransport, isUdpTo } from './kinds.ts';
 import { Nat, type NatForward } from './nat.ts';
 import { Neighbours } from './neighbours.ts';
 import type { EgressPolicy } from './policy.ts';
@@ -86,6 +78,8 @@ export interface GatewayOptions {
   readonly mtu: number;
   /** Are DHCP messages for the control plane? */
   readonly dhcp: boolean;
+  /** Are DNS questions to the gateway's address? */
+  readonly dns: boolean;
   readonly punt: Punt;
   readonly seed: number;
   readonly flowMemory: SharedArrayBuffer;
@@ -272,6 +266,7 @@ export class Gateway implements GatewayStage {
   #toHost(batch: Batch, row: number, l3: number): Drop {
     const { mem } = batch;
     if (isEcho(mem, l3)) return this.#icmp.echo(batch, row, l3 + ip4.headerLength(mem, l3));
+    if (this.#o.dns && isUdpTo(mem, l3, DNS_PORT)) return this.#punt(batch, row, true);
     if (!this.#o.hostBehind) {
       this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.PORT_UNREACHABLE);
       return Drop.Ip4NoRoute;
@@ -397,8 +392,8 @@ export class Gateway implements GatewayStage {
     ethernet.setHeader(batch.mem, batch.offset[row] as number, toHi, toLo, hi, lo, ethernet.ETHERTYPE_IP4);
   }
 
-  #punt(batch: Batch, row: number): Drop {
-    if (!this.#o.punt.punt(batch, row)) return Drop.PuntFull;
+  #punt(batch: Batch, row: number, bulk = false): Drop {
+    if (!this.#o.punt.punt(batch, row, bulk)) return Drop.PuntFull;
     batch.egress[row] = CONSUMED;
     return Drop.None;
   }
@@ -413,11 +408,7 @@ export class Gateway implements GatewayStage {
     // Where it goes says of most packets that it is none, without a second sum of the header.
     const to = ip4.destination(mem, l3);
     if (to !== ALL_ONES && to !== this.#o.gatewayIp && to !== this.#o.broadcast) return false;
-    if (ip4.check(mem, l3, bytes) !== Drop.None) return false;
-    if (ip4.protocol(mem, l3) !== ip4.UDP || ip4.isFragment(mem, l3)) return false;
-    const l4 = l3 + ip4.headerLength(mem, l3);
-    if (udp.check(mem, l4, l3 + ip4.totalLength(mem, l3) - l4) !== Drop.None) return false;
-    return udp.destinationPort(mem, l4) === DHCP_SERVER_PORT;
+    return ip4.check(mem, l3, bytes) === Drop.None && isUdpTo(mem, l3, DHCP_SERVER_PORT);
   }
 
   #isLocal(ip: number): boolean {
@@ -439,31 +430,3 @@ const eachBy =
   (rows, count) => {
     for (let i = 0; i < count; i++) handle(rows[i] as number);
   };
-
-/** Multicast, reserved and broadcast (224 … 255), "this network" and loopback: no guest's packet goes there. */
-const isNowhere = (ip: number): boolean => ip >> 29 === -1 || ip >> 24 === 0 || ip >> 24 === 127;
-
-/** A whole packet with an echo request? */
-function isEcho(mem: DataView, l3: number): boolean {
-  if (ip4.protocol(mem, l3) !== ip4.ICMP || ip4.isFragment(mem, l3)) return false;
-  const header = ip4.headerLength(mem, l3);
-  return (
-    header + icmp.ICMP_SIZE <= ip4.totalLength(mem, l3) && icmp.type(mem, l3 + header) === icmp.ECHO_REQUEST
-  );
-}
-
-/**
- * Does an unfinished checksum belong to the packet's own UDP or TCP header? Whoever finishes the frame writes where the
- * virtio-net header says: any other place would let a guest change the addresses after they were checked.
- */
-function isOffloadOfTransport(batch: Batch, row: number, l3: number): boolean {
-  const { mem } = batch;
-  const at = batch.offset[row] as number;
-  if ((vnetFlags(mem, at) & VNET_NEEDS_CSUM) === 0) return true;
-  if (csumStart(mem, at) !== l3 - at + ip4.headerLength(mem, l3)) return false;
-  const protocol = ip4.protocol(mem, l3);
-  const field = csumOffset(mem, at);
-  return protocol === ip4.TCP
-    ? field === tcp.TCP_CHECKSUM
-    : protocol === ip4.UDP && field === udp.UDP_CHECKSUM;
-}

@@ -1,5 +1,6 @@
 /** Changes made and taken back, each kind by what it needs; and what of the host the plan must know before. */
 import type { Config } from '../config.ts';
+import { OperatorError } from '../errors.ts';
 import { chooseBackend } from './backend.ts';
 import type { Change } from './changes.ts';
 import { addToZones, removeFromZones, zoneOf } from './firewalld.ts';
@@ -7,6 +8,7 @@ import { addToIptables, legacyTables, readXtables, removeFromIptables, usualVari
 import { neededBefore } from './locks.ts';
 import { addToNft, foreignChains, removeFromNft } from './nft.ts';
 import type { Present, Xtables } from './plan.ts';
+import { addToResolved, removeFromResolved, resolvedRuns } from './resolved.ts';
 import { run } from './run.ts';
 import { readSysctl, restoreSysctl, setSysctl } from './sysctl.ts';
 import { deleteByAlias } from './taplinks.ts';
@@ -31,6 +33,7 @@ export async function readPresent(
         ? { added: await ufwAdded(), byNft: (await usualVariant()) === 'nft' }
         : undefined,
     zone: zoned ? undefined : zone,
+    resolved: await resolvedRuns(),
     sysctl: key => sysctlBefore(key, ours),
   };
 }
@@ -62,14 +65,22 @@ export function sysctlBefore(key: string, ours: readonly Change[]): string | und
   return change?.kind === 'sysctl' && change.value === now ? change.before : now;
 }
 
-/** Makes changes; those of taps and links are made by who follows them. */
-export async function make(changes: readonly Change[]): Promise<void> {
+/** Makes changes; those of taps and links are made by who follows them. `warn` hears of what failed and can be done without. */
+export async function make(
+  changes: readonly Change[],
+  warn: (sentence: string) => void = fail,
+): Promise<void> {
   for (const change of changes) if (change.kind === 'sysctl') setSysctl(change);
   await addToNft(changes);
   await addToIptables(changes);
   await addToUfw(changes);
   await addToZones(changes);
+  await addToResolved(changes, warn);
   for (const change of changes) if (change.kind === 'tc') await cut(change);
+}
+
+function fail(sentence: string): never {
+  throw new OperatorError(sentence, { code: 'HostChange' });
 }
 
 /**
@@ -86,6 +97,7 @@ export async function takeBack(changes: readonly Change[]): Promise<void> {
     if (change.kind === 'tc') await uncut(change);
   }
   await removeFromZones(changes);
+  await removeFromResolved(changes);
   await removeFromUfw(changes);
   await removeFromNft(changes);
   await removeFromIptables(changes);

@@ -13,7 +13,8 @@ export type Change =
   | ZoneChange
   | TcChange
   | TapChange
-  | LinkChange;
+  | LinkChange
+  | ResolvedChange;
 
 /**
  * Frames that wait in a tap of ours till the switch reads them. The kernel's 1,000 are 3 ms of short frames, and any pause of
@@ -116,6 +117,15 @@ export interface LinkChange {
   readonly ifindex: number;
 }
 
+/** Names of some domains are asked of a server by an interface, by systemd-resolved, as long as the interface is there. */
+export interface ResolvedChange {
+  readonly kind: 'resolved';
+  readonly interface: string;
+  readonly server: string;
+  /** `~vsw.internal`: for routing alone, not searched. */
+  readonly domains: readonly string[];
+}
+
 /** The change in the words of the tool that makes it. */
 export function describe(change: Change): string {
   switch (change.kind) {
@@ -141,8 +151,19 @@ export function describe(change: Change): string {
       return `ip tuntap add dev ${change.name} mode tap vnet_hdr && ip link set ${change.name} txqueuelen ${TAP_QUEUE} alias ${change.alias}`;
     case 'link':
       return `ip link set dev ${change.interface} up`;
+    case 'resolved':
+      return resolvedWords(change)
+        .map(words => `resolvectl ${words.map(word => word.replace(/^~.*/, "'$&'")).join(' ')}`)
+        .join('\n');
   }
 }
+
+/** The words for resolvectl. */
+export const resolvedWords = ({ interface: link, server, domains }: ResolvedChange): string[][] => [
+  ['dns', link, server],
+  ['domain', link, ...domains],
+  ['default-route', link, 'no'],
+];
 
 export const tableText = (table: TableChange): string =>
   `table ${table.family} ${table.name} {\n${table.body}}\n`;

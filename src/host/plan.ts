@@ -16,6 +16,7 @@ import type {
 } from './changes.ts';
 import { zoneFor } from './firewalld.ts';
 import { identifier, natTable, tableName } from './nattable.ts';
+import { splitDns } from './resolved.ts';
 import { ufwRules } from './ufw.ts';
 import { admitRules, forwardRules, natRules, tablesFor } from './xtables.ts';
 
@@ -52,6 +53,8 @@ export interface Present {
   readonly ufw?: { readonly added: readonly string[]; readonly byNft: boolean } | undefined;
   /** The zone of firewalld's that the uplink is in, where that is the backend. */
   readonly zone?: string | undefined;
+  /** Does systemd-resolved run? */
+  readonly resolved: boolean;
   /** Settings by key, as far as the plan asks for them. */
   sysctl(key: string): string | undefined;
 }
@@ -76,6 +79,7 @@ export function plan(config: Config, present: Present): Change[] {
     ...rulesOfIptables(config, present),
     ...(present.ufw === undefined ? [] : ufwRules(config.name, present.ufw.added)),
     ...(backend.name === 'firewalld' ? zoneFor(config.name, present.zone) : []),
+    ...(present.resolved ? splitDns(config) : []),
   ];
 }
 

@@ -63,6 +63,9 @@ const isHost = (ip: Ip4): boolean => {
   return octet !== 0 && octet !== 127 && octet < 224;
 };
 
+/** Of use to the DNS service, as that is on the host. */
+export const isLoopback = (ip: Ip4): boolean => ip >>> 24 === 127;
+
 export function parseAddress(value: string): Ip4 | Refusal {
   const ip = parseIp4(value);
   return ip === undefined || !isHost(ip) ? new Refusal(ADDRESS) : ip;
@@ -75,7 +78,7 @@ export function parseResolvers(items: readonly string[]): readonly Ip4[] | Refus
   const addresses: Ip4[] = [];
   for (const item of items) {
     const ip = parseIp4(item.trim());
-    if (ip === undefined || !isHost(ip)) return new Refusal(RESOLVERS);
+    if (ip === undefined || !(isHost(ip) || isLoopback(ip))) return new Refusal(RESOLVERS);
     addresses.push(ip);
   }
   return addresses.length <= MAX_RESOLVERS

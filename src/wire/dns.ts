@@ -1,17 +1,23 @@
-/** DNS messages, RFC 1035 §4: as much of a response as says which IPv4 addresses a name has. */
+/**
+ * DNS messages, RFC 1035 §4: names, the question of a message, and as much of a response as says which IPv4 addresses a
+ * name has. What resolvers and zones need of records and of EDNS stands in dnsrecords.ts and dnsquery.ts.
+ */
 import type { Ip4 } from './address.ts';
 
 export const DNS_PORT = 53;
 
+/** Bytes of a header; the question stands behind it. */
+export const DNS_HEADER = 12;
+export const CLASS_IN = 1;
+
 const FLAGS = 2,
   QUESTIONS = 4,
   ANSWERS = 6,
-  HEADER = 12; // byte offsets
+  HEADER = DNS_HEADER; // byte offsets
 const RESPONSE = 0x8000;
 const OPCODE_AND_RCODE = 0x780f;
 const TYPE_A = 1;
 const TYPE_CNAME = 5;
-const CLASS_IN = 1;
 const POINTER = 0xc0;
 const MAX_LABEL = 63;
 /** RFC 1035 §2.3.4. */
@@ -105,9 +111,9 @@ function follow(name: string, { aliases, addresses }: Found): Answer {
 /**
  * A name in lower case, and where what follows it begins; undefined when it is broken. Pointers must go backwards, so that
  * they end (RFC 1035 §4.1.4). A byte that no host name has is written as its number, so that a label with a dot in it is
- * not taken for two.
+ * not taken for two: `\\DDD`, RFC 1035 §5.1.
  */
-function readName(message: Uint8Array, from: number): { name: string; end: number } | undefined {
+export function readName(message: Uint8Array, from: number): { name: string; end: number } | undefined {
   const labels: string[] = [];
   let [at, begin, end, bytes, pointers] = [from, from, -1, 1, 0];
   for (;;) {
@@ -130,10 +136,52 @@ function readName(message: Uint8Array, from: number): { name: string; end: numbe
   }
 }
 
+/** Bytes of host names, in lower case; 0: a byte that none has. Of ASCII alone: RFC 4343. */
+const PLAIN = Uint8Array.from({ length: 256 }, (_, byte) => {
+  const lower = byte >= 0x41 && byte <= 0x5a ? byte + 0x20 : byte;
+  return /[a-z0-9_-]/.test(String.fromCharCode(lower)) ? lower : 0;
+});
+
 /** A label in lower case. */
 function textOf(message: Uint8Array, from: number, bytes: number): string {
-  const text = String.fromCharCode(...message.subarray(from, from + bytes)).toLowerCase();
-  return /^[a-z0-9_-]+$/.test(text)
-    ? text
-    : text.replace(/[^a-z0-9_-]/g, letter => `\\${letter.charCodeAt(0)}`);
+  let text = '';
+  for (const byte of message.subarray(from, from + bytes)) {
+    const plain = PLAIN[byte] as number;
+    text += plain !== 0 ? String.fromCharCode(plain) : `\\${String(byte).padStart(3, '0')}`;
+  }
+  return text;
+}
+
+export interface Question {
+  /** As readName writes it: in lower case, without the dot at the end; the root is empty. */
+  readonly name: string;
+  readonly type: number;
+  readonly class: number;
+  /** Where what follows the question begins. */
+  readonly end: number;
+}
+
+const DOT = 0x2e;
+const letters = Buffer.alloc(MAX_NAME);
+
+/** The first question of a message; undefined: it is broken, or its name has a pointer, which can only point to nothing. */
+export function readQuestion(message: Uint8Array): Question | undefined {
+  let [at, length, plain] = [HEADER, 0, true];
+  for (;;) {
+    const label = message[at++];
+    if (label === undefined || label > MAX_LABEL) return undefined;
+    if (label === 0) break;
+    const end = at + label;
+    if (end > message.length || end - HEADER >= MAX_NAME) return undefined;
+    if (length > 0) letters[length++] = DOT;
+    while (at < end) {
+      const letter = PLAIN[message[at++] as number] as number;
+      if (letter === 0) plain = false;
+      letters[length++] = letter;
+    }
+  }
+  if (at + 4 > message.length) return undefined;
+  const name = plain ? letters.toString('latin1', 0, length) : (readName(message, HEADER)?.name ?? '');
+  const type = ((message[at] as number) << 8) | (message[at + 1] as number);
+  return { name, type, class: ((message[at + 2] as number) << 8) | (message[at + 3] as number), end: at + 4 };
 }

@@ -54,7 +54,7 @@ test('two threads: nothing lost, doubled or torn', async () => {
   const deadline = Date.now() + 30_000;
   while (next < count && Date.now() < deadline) {
     const got = ring.pop((data, port) => {
-      assert.is(new DataView(data.buffer).getUint32(0), next);
+      assert.is(new DataView(data.buffer, data.byteOffset).getUint32(0), next);
       assert.is(port, next & 0xff);
       next++;
     });

@@ -49,6 +49,7 @@ export function memorySwitch(options: Partial<GatewayOptions> & { readonly maxFl
     mtu: 1_500,
     maxGuestFlows: options.maxFlows ?? 64,
     dhcp: true,
+    dns: false,
     punt: {
       punt: (batch, row) => {
         if (refusing) return false;

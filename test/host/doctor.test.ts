@@ -3,6 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { readReplayConfig } from '../../src/config.ts';
 import { diagnosisText } from '../../src/control/diagnosis.ts';
+import type { Given } from '../../src/given.ts';
 import { examine } from '../../src/host/doctor/doctor.ts';
 import type { Facts } from '../../src/host/doctor/facts.ts';
 import { type Finding, isOurs } from '../../src/host/doctor/finding.ts';
@@ -32,6 +33,7 @@ const SOUND: Facts = {
   networkd: {},
   unwritten: undefined,
   resolvers: 1,
+  silent: [],
 };
 const UP: Partial<Facts> = { running: true, holder: 'vsw0 (pid 7)' };
 
@@ -141,7 +143,14 @@ test('needs: tools, drivers, rights, name servers', () => {
   assert.equal(ids({ resolvers: 0 }), ['no-resolver error']);
   assert.equal(ids({ ...UP, resolvers: 0 }), ['no-resolver warning']);
   assert.equal(ids({ resolvers: 0, subject: readReplayConfig({ dns: '9.9.9.9' }) }), []);
-  assert.equal(ids({ resolvers: 0, subject: readReplayConfig({ 'no-dhcp': true }) }), []);
+  const told = (given: Given): string[] => ids({ resolvers: 0, subject: readReplayConfig(given) });
+  assert.equal(told({ 'no-dhcp': true }), ['no-resolver error'], 'the service asks for all guests');
+  assert.equal(told({ 'no-dhcp': true, 'no-dns': true }), []);
+  assert.equal(told({ 'no-dns': true }), ['no-resolver error']);
+  assert.equal(told({ 'no-dns': true, dns: '9.9.9.9' }), []);
+  assert.equal(told({ uplink: 'none' }), []);
+  assert.equal(ids({ ...UP, resolvers: 2, silent: ['9.9.9.9'] }), ['resolver-silent warning']);
+  assert.equal(ids({ ...UP, silent: ['9.9.9.9'] }), ['resolver-silent error']);
 });
 
 test('the subnet: parts of a default route and ways to nowhere are none, and what is proposed is free', () => {

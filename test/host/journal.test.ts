@@ -72,6 +72,7 @@ const BARE: Present = {
   backend: { name: 'nft', reason: 'asked for', nat: 'nft', shields: 'nft' },
   chains: [],
   others: [],
+  resolved: false,
   sysctl: () => '0',
 };
 

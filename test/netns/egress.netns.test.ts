@@ -21,7 +21,7 @@ const SERVE = `
   const dns = createSocket('udp4');
   dns.on('message', (message, from) => {
     const question = packet.decode(message).questions[0];
-    const data = '9.9.9.' + /^n([0-9]+)/.exec(question.name)[1];
+    const data = '9.9.9.' + /^n([0-9]+)/i.exec(question.name)[1];
     const answers = [{ type: 'CNAME', name: question.name, data: 'cdn.test', ttl: 5 }, { type: 'A', name: 'cdn.test', data, ttl: 5 }];
     dns.send(packet.encode({ type: 'response', id: packet.decode(message).id, questions: [question], answers }), from.port, from.address);
   });
@@ -35,11 +35,11 @@ const SERVE = `
   Promise.all(listening).then(() => console.log('listening'));`;
 
 /** Goes to each of the places; says how that ended and how long it took: "name or address:port", "udp address:port". */
-const GO = `
+const GO = (server: string): string => `
   const { connect } = require('node:net');
   const { Resolver } = require('node:dns').promises;
   const resolver = new Resolver({ timeout: 2000, tries: 3 });
-  resolver.setServers(['${OUTSIDE}']);
+  resolver.setServers(['${server}']);
   const tcp = (host, port) => new Promise(done => {
     const socket = connect({ host, port });
     const timer = setTimeout(() => { socket.destroy(); done('silence'); }, 15000);
@@ -68,8 +68,11 @@ const GO = `
 
 type Said = Readonly<Record<string, { readonly end: string; readonly ms: number }>>;
 
-const go = async ({ lab, red }: Stage, ...places: string[]): Promise<Said> =>
-  JSON.parse(await lab.inside(red, process.execPath, '-e', GO, ...places)) as Said;
+const go = (stage: Stage, ...places: string[]): Promise<Said> => goBy(stage, OUTSIDE, ...places);
+
+/** The same with names from another server. */
+const goBy = async ({ lab, red }: Stage, server: string, ...places: string[]): Promise<Said> =>
+  JSON.parse(await lab.inside(red, process.execPath, '-e', GO(server), ...places)) as Said;
 
 /** A stage with servers outside and a guest, under the rules. */
 async function underRules(stage: Stage, ...options: string[]): Promise<void> {
@@ -138,6 +141,39 @@ inStage(
     assert.match(text, /n149\.allowed\.test +9\.9\.9\.149 +\d+s|n149\.allowed\.test +9\.9\.9\.149 +1m\d+s/);
   },
 );
+
+inStage('names that our own service answers are reached right behind the answer, by TCP too', async stage => {
+  const { lab, red } = stage;
+  const record = ['--dns-record', 'mirror.example=9.9.9.200'];
+  const rules = [
+    '--egress',
+    'none',
+    '--egress-rule',
+    'allow tcp/443 *.allowed.example,allow tcp/80 mirror.example',
+  ];
+  await underRules(stage, ...rules, '--dns', OUTSIDE, ...record);
+  const names = Array.from({ length: ROUNDS }, (_, i) => `n${100 + i}.allowed.example:443`);
+  const reached = Object.fromEntries(names.map(name => [name, 'reached']));
+  assert.equal(ends(await goBy(stage, GATEWAY, ...names)), reached);
+  assert.equal(ends(await goBy(stage, GATEWAY, ...names)), reached, 'from the cache');
+  assert.equal(
+    ends(await goBy(stage, GATEWAY, 'mirror.example:80', 'n7.other.example:443', 'n8.allowed.example:80')),
+    {
+      'mirror.example:80': 'reached',
+      'n7.other.example:443': 'EHOSTUNREACH',
+      'n8.allowed.example:80': 'EHOSTUNREACH',
+    },
+  );
+  // over TCP the host's socket answers, and the answer is learnt all the same
+  assert.is(
+    await lab.inside(red, 'dig', '+short', '+tcp', `@${GATEWAY}`, 'n210.allowed.example', 'A'),
+    'cdn.test.\n9.9.9.210\n',
+  );
+  assert.equal(ends(await go(stage, '9.9.9.210:443', '9.9.9.211:443')), {
+    '9.9.9.210:443': 'reached',
+    '9.9.9.211:443': 'EHOSTUNREACH',
+  });
+});
 
 inStage('internet-only keeps guests off the LAN, but for the resolver, and lets them out', async stage => {
   const { lab, red } = stage;

@@ -104,8 +104,8 @@ test('a time to live with the highest bit set is none, RFC 2181', () => {
 test('names: a dot within a label is no dot, pointers go backwards and end', () => {
   const header = [0, 1, 0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0];
   const named = (...name: number[]): string => read(Uint8Array.from([...header, ...name, 0, 1, 0, 1]));
-  assert.is(named(3, 0x61, 0x2e, 0x62, 1, 0x63, 0), 'a\\46b.c >');
-  assert.is(named(1, 0xff, 1, 0x5c, 0), '\\255.\\92 >');
+  assert.is(named(3, 0x61, 0x2e, 0x62, 1, 0x63, 0), 'a\\046b.c >');
+  assert.is(named(1, 0xff, 1, 0x5c, 0), '\\255.\\092 >');
   assert.is(named(0), ' >', 'the root');
   assert.is(named(0xc0, 12), 'none', 'to itself');
   assert.is(named(0xc0, 40), 'none', 'forwards');

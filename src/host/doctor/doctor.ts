@@ -5,7 +5,15 @@ import type { Facts } from './facts.ts';
 import { type Finding, isOurs } from './finding.ts';
 import { droppingChains, firewalldReload, legacyDrop } from './firewall.ts';
 import { forwardingOff, leftBehind, takenAway } from './kept.ts';
-import { leasesUnwritten, missingTools, natModules, noResolver, rights, tunDevice } from './needs.ts';
+import {
+  leasesUnwritten,
+  missingTools,
+  natModules,
+  noResolver,
+  rights,
+  silentResolvers,
+  tunDevice,
+} from './needs.ts';
 import { nameTaken, reversePath, subnetClash, subnetHeld, tapsHeld } from './network.ts';
 import { bridgeFilter, networkd, networkManager, tapsInBridges } from './taps.ts';
 
@@ -30,6 +38,7 @@ const EXAMINATIONS: readonly ((facts: Facts) => Finding[])[] = [
   networkd,
   leasesUnwritten,
   noResolver,
+  silentResolvers,
   leftBehind,
 ];
 

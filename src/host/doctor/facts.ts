@@ -7,7 +7,7 @@ import type { NftItem } from '../nft.ts';
 /** The switch, running or not. */
 export type Subject = Pick<
   Config,
-  'name' | 'subnet' | 'taps' | 'uplink' | 'firewall' | 'dhcp' | 'stateDir' | 'runDir'
+  'name' | 'subnet' | 'taps' | 'uplink' | 'firewall' | 'dhcp' | 'dns' | 'stateDir' | 'runDir'
 >;
 
 export interface Link {
@@ -51,6 +51,8 @@ export interface Facts {
   readonly networkd: Readonly<Record<string, string>>;
   /** Why leases can't be written: what the switch says, or that there is no room in its state directory. */
   readonly unwritten: string | undefined;
-  /** Name servers of the host that a guest can use. */
+  /** Name servers of the host: those that the DNS service can ask, or where there is none, those that a guest can use. */
   readonly resolvers: number;
+  /** Servers that the running switch asks and that do not answer. */
+  readonly silent: readonly string[];
 }

@@ -72,14 +72,23 @@ export function leasesUnwritten({ unwritten, subject }: Facts): Finding[] {
   ];
 }
 
-/** Guests are told the host's name servers, but for one that listens on the host's loopback alone. */
+/**
+ * The DNS service asks the host's name servers. Without it guests are told of them, but for one that listens on the host's
+ * loopback alone.
+ */
 export function noResolver({ subject, resolvers, running }: Facts): Finding[] {
-  if (subject.dhcp === undefined || subject.dhcp.dns.length > 0 || resolvers > 0) return [];
+  const { dhcp, dns } = subject;
+  if (dns === undefined ? dhcp === undefined || dhcp.dns.length > 0 : dns.upstreams !== 'host') return [];
+  if (resolvers > 0) return [];
+  const whom =
+    dns === undefined
+      ? 'no server that a guest can reach, so guests are told none'
+      : 'no server, so guests find each other by name and nobody else';
   return [
     {
       id: 'no-resolver',
       severity: running ? 'warning' : 'error',
-      what: `/etc/resolv.conf names no server that a guest can reach, so guests are told none${running ? ', unless --dns was given' : ''}`,
+      what: `/etc/resolv.conf names ${whom}${running && dns === undefined ? ', unless --dns was given' : ''}`,
       fix: [
         yours(
           `vswitchd --name ${subject.name} --subnet ${subject.subnet.text} --dns 9.9.9.9,149.112.112.112`,
@@ -87,4 +96,14 @@ export function noResolver({ subject, resolvers, running }: Facts): Finding[] {
       ],
     },
   ];
+}
+
+/** A server that the DNS service has given up on for now: it asks the others, and this one again now and then. */
+export function silentResolvers({ silent, resolvers }: Facts): Finding[] {
+  return silent.map(address => ({
+    id: 'resolver-silent',
+    severity: silent.length < resolvers ? 'warning' : 'error',
+    what: `the name server ${address} does not answer${silent.length < resolvers ? '; others are asked' : ', so guests find nobody outside by name'}`,
+    fix: [yours(`dig @${address} example.com`)],
+  }));
 }

@@ -19,9 +19,10 @@ export interface Asked {
   readonly resolvers: number;
   /** What the running switch says of its leases. */
   readonly unwritten: string | undefined;
+  readonly silent: readonly string[];
 }
 
-export async function readFacts({ subject, running, resolvers, unwritten }: Asked): Promise<Facts> {
+export async function readFacts({ subject, running, resolvers, unwritten, silent }: Asked): Promise<Facts> {
   const root = process.geteuid?.() === 0;
   const missing = ['ip', 'nft'].filter(tool => findTool(tool) === undefined);
   const usesNft = root && !missing.includes('nft');
@@ -47,7 +48,7 @@ export async function readFacts({ subject, running, resolvers, unwritten }: Aske
   ];
   return {
     ...{ subject, running, holder, root, missing, natFault, legacyForward, links, routes, journal },
-    ...{ subnets, taps, networkManager, networkd, resolvers },
+    ...{ subnets, taps, networkManager, networkd, resolvers, silent },
     ruleset: rules,
     tunFault: tunFault(),
     unwritten: running ? unwritten : roomFault(subject.stateDir),

@@ -24,6 +24,7 @@ export interface Datagram {
   readonly sourceMac: Mac;
   readonly source: Ip4;
   readonly destination: Ip4;
+  readonly sourcePort: number;
   readonly destinationPort: number;
   readonly payload: Uint8Array;
 }
@@ -47,6 +48,7 @@ export function openDatagram(frame: Uint8Array): Datagram | undefined {
     sourceMac: { hi: ethernet.sourceHi(mem, 0), lo: ethernet.sourceLo(mem, 0) },
     source: ipv4.source(mem, L3),
     destination: ipv4.destination(mem, L3),
+    sourcePort: udp.sourcePort(mem, l4),
     destinationPort: udp.destinationPort(mem, l4),
     payload: frame.subarray(l4 + udp.UDP_SIZE, l4 + udp.length(mem, l4)),
   };

@@ -74,6 +74,12 @@ export class NameService {
     else this.#running ??= new Promise(resolve => setImmediate(resolve)).then(() => this.#work());
   }
 
+  /** The same at once, of an answer that `server` gave `guest` by another way: what it says is known when this returns. */
+  learn(server: Ip4, guest: Ip4, message: Uint8Array, nowMs: number): void {
+    this.#readMessage(server, guest, message, nowMs);
+    this.#tell();
+  }
+
   /** Resolves when everything that was handed in has been sent on. */
   async settled(): Promise<void> {
     await this.#running;
@@ -105,18 +111,27 @@ export class NameService {
   }
 
   #read(frame: Uint8Array, nowMs: number): void {
-    this.counters.answers++;
     const datagram = openDatagram(frame);
-    const answer = datagram === undefined ? undefined : readAnswer(datagram.payload);
-    if (datagram === undefined || answer === undefined) {
+    if (datagram !== undefined)
+      this.#readMessage(datagram.source, datagram.destination, datagram.payload, nowMs);
+    else {
+      this.counters.answers++;
+      this.counters.unread++;
+    }
+  }
+
+  #readMessage(server: Ip4, guest: Ip4, message: Uint8Array, nowMs: number): void {
+    this.counters.answers++;
+    const answer = readAnswer(message);
+    if (answer === undefined) {
       this.counters.unread++;
       return;
     }
-    const trusted = this.#trusts(datagram.source, nowMs);
+    const trusted = this.#trusts(server, nowMs);
     for (const [domain, watched] of this.#options.domains.entries()) {
       if (!isOf(answer, watched)) continue;
       if (watched.allow && !trusted) this.counters.untrusted++;
-      else this.#learn(datagram.destination, domain, answer, Math.floor(nowMs / 1000));
+      else this.#learn(guest, domain, answer, Math.floor(nowMs / 1000));
     }
   }
 
