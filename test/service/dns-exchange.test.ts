@@ -5,7 +5,7 @@
  */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { once } from 'node:events';
-import { readdirSync } from 'node:fs';
+import { readdirSync, readlinkSync } from 'node:fs';
 import { createServer, type Server, type Socket as TcpSocket } from 'node:net';
 import dnsPacket from 'dns-packet';
 import { test } from 'uvu';
@@ -89,7 +89,15 @@ const framed = (message: Uint8Array): Buffer => {
   return Buffer.concat([length, message]);
 };
 
-const files = (): number => readdirSync('/proc/self/fd').length;
+/** Sockets of this process. */
+const files = (): number =>
+  readdirSync('/proc/self/fd').filter(fd => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).startsWith('socket:');
+    } catch {
+      return false; // the one that the folder was read by
+    }
+  }).length;
 
 /** Runs with a resolver over servers, and sees that nothing is left open. */
 async function withServers(
@@ -127,7 +135,7 @@ async function withServers(
     for (const fake of fakes) fake.stop();
   }
   for (let i = 0; i < 100 && files() > before; i++) await sleep(10);
-  assert.is(files(), before, 'files are left open');
+  assert.is(files(), before, 'sockets are left open');
 }
 
 const sleep = (ms: number): Promise<void> => new Promise(resolve => setTimeout(resolve, ms));
@@ -351,9 +359,9 @@ test('a connection that is not used is closed', async () => {
   });
 });
 
-test('500 questions at once, all answered, few files left behind', async () => {
+test('200 questions at once, all answered, nothing left behind', async () => {
   await withServers([good, good], async ({ ask, resolver }) => {
-    const all = Array.from({ length: 500 }, (_, i) => query(`n${i}.test`));
+    const all = Array.from({ length: 200 }, (_, i) => query(`n${i}.test`));
     const resolved = await Promise.all(
       all.map(
         (message, i) =>
