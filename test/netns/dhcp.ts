@@ -13,6 +13,7 @@ import { openDatagram } from '../../src/service/dhcp/frame.ts';
 import { formatIp4, type Ip4 } from '../../src/wire/address.ts';
 import { Code, type DhcpMessage, int32, MessageType, parse } from '../../src/wire/dhcp.ts';
 import * as pcap from '../../src/wire/pcap.ts';
+import { GATEWAY } from './stage.ts';
 
 export interface Guest {
   readonly lab: Lab;
@@ -61,7 +62,7 @@ export async function addressed({ lab, netns, tap }: Guest, timeoutMs = 8_000): 
 export async function remembered(guest: Guest): Promise<string> {
   const address = await addressed(guest);
   const leases = join(guest.folder, 'leases');
-  await until(`dhclient remembers ${address}`, 3_000, async () =>
+  await until(`dhclient remembers ${address}`, 8_000, async () =>
     readFileSync(leases, 'utf8').includes(address),
   );
   return address;
@@ -129,6 +130,15 @@ export function dhcpcdWords(folder: string, settings: readonly string[] = []): s
   return ['unshare', '-m', 'sh', '-c', script, 'sh'];
 }
 
+/** What a guest sends to the server's own address is lost; broadcasts pass, as clients send these by packet sockets. */
+export const loseUnicasts = ({ lab, netns }: Guest): Promise<string> =>
+  lab.inside(
+    netns,
+    'nft',
+    `add table ip lost; add chain ip lost out { type filter hook output priority 0; };
+     add rule ip lost out ip daddr ${GATEWAY} udp dport 67 drop`,
+  );
+
 /** One DHCP message on a tap. */
 export interface Heard {
   readonly seconds: number;
@@ -177,7 +187,7 @@ export class Ear {
   }
 
   /** Waits till the conversation is this. */
-  async expect(conversation: readonly string[], timeoutMs = 3_000): Promise<void> {
+  async expect(conversation: readonly string[], timeoutMs = 8_000): Promise<void> {
     const wanted = conversation.join(', ');
     await until('', timeoutMs, async () => this.said().join(', ') === wanted).catch(() => undefined);
     assert.equal(this.said(), conversation);

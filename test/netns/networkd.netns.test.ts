@@ -51,7 +51,7 @@ inStage('systemd-networkd takes a lease by its DUID, renews, and releases it at 
   assert.is(id?.[0], 255, 'an IAID and a DUID, RFC 4361');
 
   const leases = join(guest.folder, 'run/systemd/netif/leases');
-  await until('it has written what it was told', 3_000, async () => readdirSync(leases).length === 1);
+  await until('it has written what it was told', 8_000, async () => readdirSync(leases).length === 1);
   const told = readFileSync(join(leases, readdirSync(leases)[0] as string), 'utf8');
   for (const line of ['DNS=9.9.9.9', 'NTP=192.168.100.4', 'MTU=1400', 'DOMAINNAME=vm.test'])
     assert.ok(told.split('\n').includes(line), `${line} in ${told}`);
@@ -62,8 +62,8 @@ inStage('systemd-networkd takes a lease by its DUID, renews, and releases it at 
   assert.match(await lab.ip(guest.netns, 'link', 'show', guest.tap), / mtu 1400 /);
 
   await ear.expect([...FIRST, 'REQUEST renewing', 'ACK'], 8_000);
-  await ended(client, 'SIGTERM', 3_000);
-  await until('its lease is released', 3_000, async () => (await leaseOf(guest))?.state === 'released');
+  await ended(client, 'SIGTERM', 8_000);
+  await until('its lease is released', 8_000, async () => (await leaseOf(guest))?.state === 'released');
   await ear.expect([...FIRST, 'REQUEST renewing', 'ACK', 'RELEASE']);
 });
 

@@ -17,6 +17,7 @@ import {
   type Heard,
   leaseOf,
   listen,
+  loseUnicasts,
   remembered,
   stateOf,
   tapsOf,
@@ -43,15 +44,6 @@ const startSwitch = (guests: readonly Guest[], host: string, subnet: string, lea
     ...tapsOf(guests),
     '--lease-time',
     String(leaseS),
-  );
-
-/** What a guest sends to the server's own address is lost; broadcasts pass, as clients send these by packet sockets. */
-const loseUnicasts = ({ lab, netns }: Guest): Promise<string> =>
-  lab.inside(
-    netns,
-    'nft',
-    `add table ip lost; add chain ip lost out { type filter hook output priority 0; };
-     add rule ip lost out ip daddr ${GATEWAY} udp dport 67 drop`,
   );
 
 /** Holds a guest's conversation against what it should be, and its lease's end against the last ACK. */
@@ -162,7 +154,7 @@ inStage(
       const [asked, refused] = ear.heard();
       assert.is(addressIn((asked as Heard).message, Code.RequestedAddress), old[index]);
       assert.is(refused?.destination, '255.255.255.255');
-      await until('it has an address of this network', 3_000, async () =>
+      await until('it has an address of this network', 8_000, async () =>
         /192\.168\.100\./.test(await lab.ip((guests[index] as Guest).netns, '-br', '-4', 'addr')),
       );
     }
@@ -178,8 +170,8 @@ inStage('udhcpc and dhcpcd release; dhcpcd with an address of its own is informe
   const clients = [udhcpc(first, '-R'), dhcpcd(second, ['noarp'])];
   for (const [index, signal] of (['SIGTERM', 'SIGALRM'] as const).entries()) {
     const address = await addressed(guests[index] as Guest);
-    await ended(clients[index] as ChildProcess, signal, 3_000);
-    await until(`${address} is released`, 3_000, async () => (await stateOf(lab, address)) === 'released');
+    await ended(clients[index] as ChildProcess, signal, 8_000);
+    await until(`${address} is released`, 8_000, async () => (await stateOf(lab, address)) === 'released');
     await ears[index]?.expect([...FIRST, 'RELEASE']);
     assert.is(ears[index]?.heard().at(-1)?.destination, GATEWAY);
   }
