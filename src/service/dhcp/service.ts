@@ -8,18 +8,20 @@
  * and only then sent. If that fails, memory goes back to what the disk says and no ACK of the burst leaves; the clients
  * ask again.
  */
-import { formatIp4, type Ip4, type Mac } from '../../wire/address.ts';
+import { formatIp4, formatMac, type Ip4, type Mac } from '../../wire/address.ts';
 import { emit, Fault, MessageType, parse, REQUEST, SERVER_PORT } from '../../wire/dhcp.ts';
 import { openFrame, sealFrame } from './frame.ts';
 import { type Change, type Lease, LeaseState } from './leases.ts';
 import { OptionPolicy, type PolicySettings } from './options.ts';
 import type { PoolSettings } from './pools.ts';
 import type { Reply } from './reply.ts';
-import { DhcpServer, Ignored } from './server.ts';
+import { DhcpServer, Ignored, type Origin } from './server.ts';
 import type { LeaseStore } from './store.ts';
 
 /** How long the answer of `resolvers` is believed. */
 const RESOLVERS_MS = 5_000;
+/** A guest may ask with as many MACs as it likes: the operator is told of it this seldom. */
+const EXHAUSTED_MS = 600_000;
 const OFFER_TIME_S = 60;
 const QUARANTINE_S = 600;
 const MAX_OFFERS = 4_096;
@@ -106,6 +108,7 @@ export class DhcpService {
   #closed = false;
   #configuredAtMs = Number.NEGATIVE_INFINITY;
   #warnedOfResolvers = false;
+  #exhaustedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: DhcpServiceOptions) {
     this.#options = options;
@@ -235,6 +238,7 @@ export class DhcpService {
     };
     const outcome = this.#server.handle(message, origin, Math.floor(nowMs / 1000));
     if (outcome.ignored !== undefined) this.#ignore(Ignored[outcome.ignored]!);
+    if (outcome.ignored === Ignored.PoolExhausted) this.#sayExhausted(origin, nowMs);
     return outcome;
   }
 
@@ -250,6 +254,15 @@ export class DhcpService {
     this.counters.sent[MessageType[reply.message.type]!]!++;
     // A reply goes where the question came from: nobody else on the network has business with it.
     this.#options.send(sealFrame(envelope, emit(reply.message, reply.limit)), ingress);
+  }
+
+  #sayExhausted({ mac, port }: Origin, nowMs: number): void {
+    if (Math.abs(nowMs - this.#exhaustedAtMs) < EXHAUSTED_MS) return;
+    this.#exhaustedAtMs = nowMs;
+    this.#options.log(
+      'warn',
+      `${formatMac(mac.hi, mac.lo)} on ${port} gets no address, as none is left; give more (--dhcp-range, --pool) or for less long (--lease-time)`,
+    );
   }
 
   #ignore(reason: string): void {
