@@ -80,22 +80,16 @@ export function dhclient(guest: Guest, settings: readonly string[] = []): ChildP
   return guest.lab.spawn(guest.netns, 'dhclient', '-d', ...dhclientWords(guest, settings), guest.tap);
 }
 
-/** Settings are lines of dhclient.conf. Its script leaves the values of `shown`, names of options, in the file `options`. */
-function dhclientWords(
-  { folder }: Guest,
-  settings: readonly string[],
-  shown: readonly string[] = [],
-): string[] {
+/** Settings are lines of dhclient.conf. */
+function dhclientWords({ folder }: Guest, settings: readonly string[]): string[] {
   const file = (name: string): string => join(folder, name);
-  const values = shown.map(name => `$new_${name.replaceAll('-', '_')}`);
   writeFileSync(
     file('script'),
     `#!/bin/sh
 case "$reason" in
 BOUND|RENEW|REBIND|REBOOT)
   ip addr replace "$new_ip_address/$new_subnet_mask" dev "$interface"
-  [ -z "$new_routers" ] || ip route replace default via "$new_routers" dev "$interface"
-  echo "${values.join('|')}" > ${file('options')} ;;
+  [ -z "$new_routers" ] || ip route replace default via "$new_routers" dev "$interface" ;;
 RELEASE|EXPIRE|FAIL|PREINIT) ip -4 addr flush dev "$interface" ;;
 esac
 `,

@@ -1,7 +1,7 @@
 /** When too many ask: those who have an address keep it, and the operator is told once why the others get none. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { ip } from '../../fixtures/dhcp.ts';
+import { clientFrame, ip } from '../../fixtures/dhcp.ts';
 import { formatIp4 } from '../../src/wire/address.ts';
 import { MessageType } from '../../src/wire/dhcp.ts';
 import { bench } from './dhcp-bench.ts';
@@ -36,6 +36,33 @@ test('no address left: told once in ten minutes, with the port and what to do', 
   clock.nowMs += 601_000;
   await say(Discover, { client: 5 });
   assert.is(logged.length, 2);
+});
+
+test('a port that asks more than can wait takes nobody else a place', async () => {
+  const { service, sent, clock } = bench({
+    network: ip('192.168.0.0'),
+    mask: ip('255.255.0.0'),
+    broadcast: ip('192.168.255.255'),
+    last: ip('192.168.120.0'),
+  });
+  const ask = (client: number, port: number): void =>
+    service.handle(clientFrame(Discover, { client }), port, clock.nowMs);
+  for (let client = 1; client <= 5_000; client++) ask(client, 0);
+  for (let port = 1; port <= 100; port++) ask(5_000 + port, port);
+  await service.settled();
+  assert.is(sent.filter(({ egress }) => egress > 0).length, 100);
+  assert.is(service.counters.received.Discover, 1_024 + 100);
+  assert.is(service.counters.ignored.QueueFull, 5_000 - 1_024);
+});
+
+test('however many ports ask, one more is heard', async () => {
+  const { service, clock } = bench();
+  for (let port = 0; port < 8; port++)
+    for (let client = 1; client <= 1_024; client++)
+      service.handle(clientFrame(Discover, { client: 1_024 * port + client }), port, clock.nowMs);
+  service.handle(clientFrame(Discover, { client: 9_999 }), 8, clock.nowMs);
+  await service.settled();
+  assert.is(service.counters.received.Discover, 4_096 + 4 * 16 + 1);
 });
 
 test.run();

@@ -14,6 +14,7 @@ import { openFrame, sealFrame } from './frame.ts';
 import { type Change, type Lease, LeaseState } from './leases.ts';
 import { OptionPolicy, type PolicySettings } from './options.ts';
 import type { PoolSettings } from './pools.ts';
+import { FairQueue } from './queue.ts';
 import type { Reply } from './reply.ts';
 import { DhcpServer, Ignored, type Origin } from './server.ts';
 import type { LeaseStore } from './store.ts';
@@ -26,8 +27,6 @@ const OFFER_TIME_S = 60;
 const QUARANTINE_S = 600;
 const MAX_OFFERS = 4_096;
 const MAX_RECORDS = 65_536;
-/** Frames that may wait for a commit; a frame has at most 2 KiB. */
-const MAX_QUEUE = 4_096;
 
 export interface DhcpServiceOptions extends Partial<Omit<PolicySettings, 'address' | 'pools'>> {
   readonly network: Ip4;
@@ -103,7 +102,7 @@ export class DhcpService {
   readonly #options: DhcpServiceOptions;
   readonly #policy: OptionPolicy;
   readonly #server: DhcpServer;
-  #queue: Arrival[] = [];
+  readonly #queue = new FairQueue<Arrival>();
   #running: Promise<void> | undefined;
   #closed = false;
   #configuredAtMs = Number.NEGATIVE_INFINITY;
@@ -142,11 +141,10 @@ export class DhcpService {
    */
   handle(frame: Uint8Array, ingress: number, nowMs: number): void {
     if (this.#closed) return;
-    if (this.#queue.length >= MAX_QUEUE) {
+    if (!this.#queue.push({ frame, ingress, nowMs }, ingress)) {
       this.#ignore('QueueFull');
       return;
     }
-    this.#queue.push({ frame, ingress, nowMs });
     this.#running ??= new Promise(resolve => setImmediate(resolve)).then(() => this.#work());
   }
 
@@ -184,11 +182,7 @@ export class DhcpService {
   }
 
   async #work(): Promise<void> {
-    while (this.#queue.length > 0) {
-      const burst = this.#queue;
-      this.#queue = [];
-      await this.#answer(burst);
-    }
+    while (this.#queue.size > 0) await this.#answer(this.#queue.take());
     this.#running = undefined;
   }
 
