@@ -51,7 +51,7 @@ inStage(
     udhcpc(first, '-q', '-s', telling(first), ...wanted);
     dhclient(second, [
       'option routes code 121 = array of unsigned integer 8', // it has no name for it by itself
-      'request routers, domain-name, domain-name-servers, domain-search, ntp-servers, interface-mtu, routes',
+      'request subnet-mask, routers, domain-name, domain-search, ntp-servers, interface-mtu, routes',
     ]);
     const option = 'option domain_search, classless_static_routes, ntp_servers, interface_mtu';
     dhcpcd(third, ['noarp', option, `script ${telling(third)}`]);

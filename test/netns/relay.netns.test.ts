@@ -79,6 +79,7 @@ for (const [how, options, added] of [
       await there.until('ACK', 8_000, 2);
 
       await loseUnicasts(far);
+      await new Promise(resolve => setTimeout(resolve, 500)); // while it is busy with an answer, it would begin anew
       client.kill('SIGUSR1');
       await there.until('REQUEST rebinding', 5_000);
       await until('the answer comes by the relay', 8_000, async () => {
