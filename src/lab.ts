@@ -114,8 +114,23 @@ export class Lab {
 
   async strike(): Promise<void> {
     for (const child of [...this.#children].reverse()) await ended(child, 'SIGTERM', 3_000);
-    for (const name of this.#netns) await run('ip', ['netns', 'delete', name]).catch(() => undefined);
+    for (const name of this.#netns) {
+      await this.#endAll(name);
+      await run('ip', ['netns', 'delete', name]).catch(() => undefined);
+    }
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  /** What programs started by themselves and left behind: dhcpcd's helpers outlive it. */
+  async #endAll(netns: string): Promise<void> {
+    const pids = await run('ip', ['netns', 'pids', netns]).catch(() => '');
+    for (const pid of pids.split('\n').filter(Boolean)) {
+      try {
+        process.kill(Number(pid), 'SIGKILL');
+      } catch {
+        // it has ended meanwhile
+      }
+    }
   }
 }
 

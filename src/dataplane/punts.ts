@@ -1,6 +1,6 @@
 /**
  * The worker's end of the punt ring. A flood of questions from one guest must take neither the others' turn nor DHCP's, so
- * what is bulk leaves a quarter of the ring alone, and one port has at most a share of it.
+ * what is bulk leaves a quarter of the ring alone, and one port has at most a share of it; so has what is not bulk, by itself.
  *
  * Shares are counted in rounds: one ends when something is taken out that came in it, so all of the last one is out too. A
  * port has two shares in the ring at the most, its last round's and this one's, and nothing is kept for each frame.
@@ -9,12 +9,14 @@ import type { Batch } from './batch.ts';
 import type { Punt } from './punt.ts';
 import type { FrameRing } from './ring.ts';
 
-/** Of the slots: what is kept from bulk, and what one port's bulk may take in a round. */
+/** Of the slots: what is kept from bulk, and what one port may take in a round, of bulk and of the rest. */
 const [KEPT, SHARE] = [1 / 4, 1 / 4];
+const PORTS = 256;
 
 export class Punts implements Punt {
   readonly #ring: FrameRing;
-  readonly #counts = new Int32Array(256);
+  /** By port, and then by port what is bulk. */
+  readonly #counts = new Int32Array(2 * PORTS);
   readonly #most: number;
   readonly #share: number;
   /** Was something punted that the control thread may not know of? */
@@ -31,16 +33,18 @@ export class Punts implements Punt {
 
   punt(batch: Batch, row: number, bulk = false): boolean {
     const ingress = batch.ingress[row] as number;
-    if (bulk && !this.#hasRoom(ingress)) return false;
+    const counter = bulk ? PORTS + ingress : ingress;
+    if (!this.#hasRoom(counter, bulk)) return false;
     const taken = this.#ring.push(
       batch.slab,
       batch.offset[row] as number,
       batch.length[row] as number,
       ingress,
     );
-    if (taken) this.#fresh = true;
-    if (taken && bulk) this.#counts[ingress] = (this.#counts[ingress] as number) + 1;
-    return taken;
+    if (!taken) return false;
+    this.#fresh = true;
+    this.#counts[counter] = (this.#counts[counter] as number) + 1;
+    return true;
   }
 
   /** Wakes the control thread for what was punted since the last call, if it is not looking already; was there anything? */
@@ -51,12 +55,13 @@ export class Punts implements Punt {
     return true;
   }
 
-  #hasRoom(ingress: number): boolean {
+  #hasRoom(counter: number, bulk: boolean): boolean {
     const { put, taken } = this.#ring;
     if (((taken - this.#mark) | 0) > 0) {
       this.#counts.fill(0);
       this.#mark = put;
     }
-    return ((put - taken) | 0) < this.#most && (this.#counts[ingress] as number) < this.#share;
+    if (bulk && ((put - taken) | 0) >= this.#most) return false;
+    return (this.#counts[counter] as number) < this.#share;
   }
 }

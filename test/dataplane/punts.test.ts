@@ -35,6 +35,13 @@ test('one port’s bulk has a quarter of the ring a round, all bulk three quarte
   assert.is(flood(1), SLOTS / 4, 'a new round');
 });
 
+test('of what is not bulk one port has a quarter too, and others find room beside all bulk', () => {
+  const { punt, flood } = bench();
+  for (const port of [1, 2, 3]) assert.is(flood(port), SLOTS / 4);
+  const taken = Array.from({ length: SLOTS }).filter(() => punt(4, false)).length;
+  assert.is(taken, SLOTS / 4);
+});
+
 test('a port that floods on has two shares in the ring at the most', () => {
   const { punt, flood, drain } = bench();
   let [put, got, most] = [0, 0, 0];

@@ -25,9 +25,9 @@ const INIT = `#!/bin/busybox sh
 /bin/busybox --install -s /bin
 mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t devtmpfs dev /dev
 for module in ${MODULES.map(path => path.replace(/^.*\//, '')).join(' ')}; do insmod /modules/$module; done
-for word in $(cat /proc/cmdline); do case $word in peer=*|fetch=*) export "$word" ;; esac; done
+for word in $(cat /proc/cmdline); do case $word in peer=*|fetch=*|id=*) export "$word" ;; esac; done
 ip link set lo up; ip link set eth0 up
-udhcpc -i eth0 -n -q -f -t 20 -T 1 -s /lease && echo "GUEST lease $(cat /address)"
+udhcpc -i eth0 -n -q -f -t 20 -T 1 -s /lease \${id:+-x 0x3d:$id} && echo "GUEST lease $(cat /address)"
 ping -c 2 -W 2 192.168.100.1 >/dev/null && echo "GUEST gateway answers"
 [ -n "$peer" ] && ping -c 3 -W 2 $peer >/dev/null && echo "GUEST peer answers"
 serial=$(cat /sys/class/dmi/id/product_serial 2>/dev/null)
@@ -73,7 +73,7 @@ export async function buildImage(folder: string): Promise<Image> {
 export interface GuestOptions {
   readonly tap: string;
   readonly mac: string;
-  /** `peer=ADDRESS` to ping, `fetch=URL`. */
+  /** `peer=ADDRESS` to ping, `fetch=URL`, `id=HEX`: the client id, option 61. */
   readonly orders?: string;
   /** As for QEMU's -smbios. */
   readonly smbios?: string;

@@ -152,7 +152,9 @@ export class DhcpServer {
     const changes: Change[] = [];
     let { lease } = client;
     const holds = lease !== undefined && lease.offeredUntilS > nowS;
-    if (!holds && table.outstanding(nowS) >= this.#options.maxOffers) return silent(Ignored.OffersExhausted);
+    // Strangers can't keep one out that had an address already: its record is there anyhow.
+    const known = holds || (lease !== undefined && lease.record.state !== LeaseState.Offered);
+    if (!known && table.outstanding(nowS) >= this.#options.maxOffers) return silent(Ignored.OffersExhausted);
     if (lease !== undefined && table.isReserved(lease.record.ip)) {
       changes.push(table.set(lease.record.ip, undefined)); // it is somebody else's now, and who discovers has left it
       lease = undefined;

@@ -26,6 +26,7 @@ import { type Change, type LeaseRecord, LeaseState } from './leases.ts';
 import { OptionPolicy, type PolicySettings } from './options.ts';
 import type { PoolSettings } from './pools.ts';
 import { type InUse, type ProbeCounters, Prober } from './probe.ts';
+import { FairQueue } from './queue.ts';
 import type { Reply } from './reply.ts';
 import { DhcpServer, Ignored, type Origin } from './server.ts';
 import type { LeaseStore } from './store.ts';
@@ -33,12 +34,12 @@ import { type LeaseView, leaseViews, type PoolUse, poolUse } from './view.ts';
 
 /** How long the answer of `resolvers` is believed. */
 const RESOLVERS_MS = 5_000;
+/** A guest may ask with as many MACs as it likes: the operator is told of it this seldom. */
+const EXHAUSTED_MS = 600_000;
 const OFFER_TIME_S = 60;
 const QUARANTINE_S = 600;
 const MAX_OFFERS = 4_096;
 const MAX_RECORDS = 65_536;
-/** Frames that may wait for a commit; a frame has at most 2 KiB. */
-const MAX_QUEUE = 4_096;
 /** Addresses that are asked for at once; offers beyond that leave unasked. */
 const MAX_PROBES = 64;
 /** Leases whose end is told of in one tick. */
@@ -148,12 +149,13 @@ export class DhcpService {
   readonly #prober: Prober<HeldOffer>;
   readonly #expiry = new Expiry();
   readonly #warnings = new Seldom(MAX_WARNINGS, WARNINGS_MS);
-  #queue: (() => Work)[] = [];
+  readonly #queue = new FairQueue<() => Work>();
   #running: Promise<void> | undefined;
   #closed = false;
   #configuredAtMs = Number.NEGATIVE_INFINITY;
   #warnedOfResolvers = false;
   #fault: string | undefined;
+  #exhaustedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: DhcpServiceOptions) {
     this.#options = options;
@@ -203,8 +205,8 @@ export class DhcpService {
    */
   handle(frame: Uint8Array, ingress: number, nowMs: number): void {
     if (this.#closed || this.#prober.hear(frame, ingress)) return;
-    if (this.#queue.length >= MAX_QUEUE) this.#ignore('QueueFull');
-    else this.#enqueue(() => this.#process({ frame, ingress, nowMs }));
+    if (this.#queue.push(() => this.#process({ frame, ingress, nowMs }), ingress)) this.#workSoon();
+    else this.#ignore('QueueFull');
   }
 
   /** Releases the leases that were last seen on a port. */
@@ -253,15 +255,19 @@ export class DhcpService {
     this.#options.store.close();
   }
 
+  /** Work of our own. */
   #enqueue(work: () => Work): void {
     if (this.#closed) return;
-    this.#queue.push(work);
+    this.#queue.add(work);
+    this.#workSoon();
+  }
+
+  #workSoon(): void {
     this.#running ??= new Promise(resolve => setImmediate(resolve)).then(() => this.#work());
   }
 
   #work(): void {
-    const burst = this.#queue;
-    this.#queue = [];
+    const burst = this.#queue.take();
     this.#running = undefined;
     for (const work of burst) this.#answer(work());
   }
@@ -346,6 +352,7 @@ export class DhcpService {
     const { message, origin, ingress } = said;
     const { reply, ignored, changes, unclaimed } = this.#server.handle(message, origin, nowS);
     if (ignored !== undefined) this.#ignore(Ignored[ignored]!);
+    if (ignored === Ignored.PoolExhausted) this.#sayExhausted(origin);
     if (reply === undefined) return { ingress, changes };
     const isOffer = reply.message.type === MessageType.Offer;
     const ip = reply.message.yiaddr;
@@ -378,6 +385,16 @@ export class DhcpService {
     this.counters.sent[MessageType[reply.message.type]!]!++;
     // A reply goes where the question came from: nobody else on the network has business with it.
     this.#options.send(sealFrame(envelope, emitShared(reply.message, reply.limit)), ingress);
+  }
+
+  #sayExhausted({ mac, port }: Origin): void {
+    const nowMs = this.#options.now();
+    if (Math.abs(nowMs - this.#exhaustedAtMs) < EXHAUSTED_MS) return;
+    this.#exhaustedAtMs = nowMs;
+    this.#options.log(
+      'warn',
+      `${formatMac(mac.hi, mac.lo)} on ${port} gets no address, as none is left; give more (--dhcp-range, --pool) or for less long (--lease-time)`,
+    );
   }
 
   #ignore(reason: string): void {
