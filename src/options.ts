@@ -205,9 +205,9 @@ export const SETTINGS = {
     flags: '--cloud-init <DIR>',
     group: 'metadata',
     help: lines(
-      'serve guests DIR/tap0/, DIR/<mac>/ or DIR/default/, by where they are plugged in:',
-      'meta-data, user-data, vendor-data, network-config, at the gateway (port 8000)',
-      'and at 169.254.169.254',
+      'serve guests their meta-data, user-data, vendor-data, network-config',
+      'from DIR/tap0/, DIR/<mac>/ or DIR/default/, by where they are plugged',
+      'in, at the gateway (port 8000) and at 169.254.169.254',
     ),
     schema: text(FOLDER, parseFolder),
   },
@@ -220,7 +220,10 @@ export const SETTINGS = {
   'phone-home-hook': {
     flags: '--phone-home-hook <PROGRAM>',
     group: 'metadata',
-    help: 'run when a guest says that it is set up, with VSWITCHD_* and JSON on standard input',
+    help: lines(
+      'run when a guest says that it is set up, with VSWITCHD_* in the',
+      'environment and JSON on standard input',
+    ),
     schema: text(PROGRAM, parseProgram),
   },
   'no-dns': {
