@@ -68,6 +68,16 @@ export async function remembered(guest: Guest): Promise<string> {
   return address;
 }
 
+/**
+ * Waits till the guest has noticed that nobody serves its tap. The kernel tells of changes of the carrier once a second at
+ * the most: a switch that comes back sooner is not noticed at all.
+ */
+export async function unplugged({ lab, netns, tap }: Guest): Promise<void> {
+  await until(`${tap} is down`, 5_000, async () =>
+    / state DOWN /.test(await lab.ip(netns, 'link', 'show', tap)),
+  );
+}
+
 /** udhcpc in the foreground. */
 export function udhcpc(guest: Guest, ...words: string[]): ChildProcess {
   const script = join(projectRoot(), 'tools', 'udhcpc-script.sh');

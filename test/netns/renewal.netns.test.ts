@@ -22,6 +22,7 @@ import {
   stateOf,
   tapsOf,
   udhcpc,
+  unplugged,
 } from './dhcp.ts';
 import { GATEWAY, SUBNET, stageTests } from './stage.ts';
 
@@ -119,6 +120,7 @@ inStage(
     await ears[2]?.expect([...FIRST, ...FIRST]);
 
     await ended(vswitchd, 'SIGTERM', 5_000);
+    await unplugged(second);
     await ended(again[0] as ChildProcess, 'SIGKILL', 1_000);
     vswitchd = await startSwitch(guests, host, SUBNET);
     assert.equal(
@@ -146,6 +148,7 @@ inStage(
     await ended(client, 'SIGKILL', 1_000);
     const ears = await Promise.all(guests.map(guest => listen(guest)));
     await ended(before, 'SIGTERM', 5_000);
+    await unplugged(second);
     await startSwitch(guests, host, SUBNET);
     dhclient(first);
     for (const [index, ear] of ears.entries()) {
@@ -170,6 +173,7 @@ inStage('udhcpc and dhcpcd release; dhcpcd with an address of its own is informe
   const clients = [udhcpc(first, '-R'), dhcpcd(second, ['noarp'])];
   for (const [index, signal] of (['SIGTERM', 'SIGALRM'] as const).entries()) {
     const address = await addressed(guests[index] as Guest);
+    await lab.ping((guests[index] as Guest).netns, GATEWAY, 1); // it does not wait for ARP when it says good-bye
     await ended(clients[index] as ChildProcess, signal, 8_000);
     await until(`${address} is released`, 8_000, async () => (await stateOf(lab, address)) === 'released');
     await ears[index]?.expect([...FIRST, 'RELEASE']);
