@@ -83,7 +83,7 @@ inStage(
     await lab.ip(blue, 'route', 'add', '169.254.169.254/32', 'dev', 'tap1');
     assert.match(
       await ask(stage, blue, `${ALIAS}/meta-data`),
-      /^instance-id: i-\w+\nlocal-hostname: tap1\n$/,
+      /^instance-id: i-\w+\nlocal-hostname: tap1\.vsw\.internal\n$/,
     );
     writeFileSync(join(folder, 'tap0/user-data'), 'edited');
     assert.is(await ask(stage, red, `${SERVICE}/user-data`), 'edited');

@@ -9,7 +9,7 @@ import { addGuest, dhclient, dhcpcd, type Guest, tapsOf, udhcpc } from './dhcp.t
 import { SUBNET, stageTests } from './stage.ts';
 
 const CONFIGURED = [
-  ...['--mtu', '1400', '--dns', '9.9.9.9', '--domain', 'vm.test'],
+  ...['--mtu', '1400', '--domain', 'vm.test'],
   ...['--dhcp-option', 'domain-search=a.vm.test,b.vm.test'],
   ...['--dhcp-option', 'routes=10.9.0.0/16 via 192.168.100.3'],
   ...['--dhcp-option', 'ntp-server=192.168.100.4,192.168.100.5'],
@@ -62,7 +62,7 @@ inStage(
       'staticroutes=10.9.0.0/16 192.168.100.3 0.0.0.0/0 192.168.100.1',
       'ntpsrv=192.168.100.4 192.168.100.5',
       'mtu=1400',
-      'dns=9.9.9.9',
+      'dns=192.168.100.1',
       'domain=vm.test',
     ]);
     await has(second, 'leases', [
