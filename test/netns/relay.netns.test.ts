@@ -73,7 +73,7 @@ for (const [how, options, added] of [
       client.kill('SIGUSR1');
       await near.until('REQUEST renewing', 8_000);
       await until('the answer comes by the router', 8_000, async () =>
-        near.heard().some(({ what, destination }) => what === 'ACK' && destination === address),
+        there.heard().some(({ what, source }) => what === 'ACK' && source === GATEWAY),
       );
       assert.is(near.heard().find(({ what }) => what === 'REQUEST renewing')?.source, address);
       await there.until('ACK', 8_000, 2);

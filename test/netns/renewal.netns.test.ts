@@ -5,7 +5,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { LeaseView } from '../../src/control/views.ts';
 import { ended, type Lab, until } from '../../src/lab.ts';
-import { Code } from '../../src/wire/dhcp.ts';
+import { Code, uint32 } from '../../src/wire/dhcp.ts';
 import {
   addGuest,
   addressed,
@@ -54,6 +54,9 @@ async function checkExtension(guest: Guest, ear: Ear, expected: string): Promise
   await ear.expect([...FIRST, expected, 'ACK']);
   const heard = ear.heard();
   const [first, last] = heard.filter(({ what }) => what === 'ACK');
+  const seconds = (code: Code): number =>
+    uint32((first as Heard).message.options.get(code) ?? new Uint8Array(4));
+  assert.equal([seconds(Code.RenewalTime), seconds(Code.RebindingTime)], [6, 10]);
   const asked = heard.findLast(({ what }) => what === expected);
   const address = await addressed(guest);
   assert.is(asked?.source, address);
