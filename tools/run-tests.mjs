@@ -39,10 +39,13 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
   });
 }
 
+/** How long a file may take. */
+const secondsOf = source =>
+  Number(/^\/\/ timeout: (\d+) s$/m.exec(readFileSync(join(root, source), 'utf8'))?.[1] ?? TIMEOUT_S);
+
 function runFile(source) {
   const compiled = join(root, 'dist', source.replace(/\.ts$/, '.js'));
-  const [, seconds = TIMEOUT_S] =
-    /^\/\/ timeout: (\d+) s$/m.exec(readFileSync(join(root, source), 'utf8')) ?? [];
+  const seconds = secondsOf(source);
   const start = performance.now();
   return new Promise(resolve => {
     const child = spawn(process.execPath, ['--enable-source-maps', compiled], {
@@ -101,21 +104,30 @@ async function runAll(files, atOnce) {
   return results;
 }
 
+/**
+ * Two at once, as there is much waiting in them: unit tests, and those in namespaces of their own. Guests are alone, as
+ * each takes a core.
+ */
+const AT_ONCE = 2;
+
 const wanted = process.argv.slice(2);
-const results = [];
-if (wanted.includes('unit')) results.push(...(await runAll(KINDS.unit, 2)));
-const oneByOne = wanted.flatMap(item => (item === 'unit' ? [] : (KINDS[item] ?? [item])));
-if (oneByOne.some(file => isNetns(file)) && process.geteuid() !== 0) {
-  const files = oneByOne.filter(isNetns);
-  console.log(`skipped, as they make network namespaces and this user is not root: ${files.join(', ')}`);
-  results.push(...files.map(() => ({ passed: 0, failed: 0, skipped: 1 })));
+const files = wanted.flatMap(item => KINDS[item] ?? [item]);
+const [vm, others] = [files.filter(isVm), files.filter(file => !isVm(file))];
+const [netns, unit] = [others.filter(isNetns), others.filter(file => !isNetns(file))];
+const results = await runAll(unit, AT_ONCE);
+if (netns.length > 0 && process.geteuid() !== 0) {
+  console.log(`skipped, as they make network namespaces and this user is not root: ${netns.join(', ')}`);
+  results.push(...netns.map(() => ({ passed: 0, failed: 0, skipped: 1 })));
+} else {
+  // the long ones first, so that none of them is left over for one lane at the end
   results.push(
     ...(await runAll(
-      oneByOne.filter(file => !isNetns(file)),
-      1,
+      [...netns].sort((a, b) => secondsOf(b) - secondsOf(a)),
+      AT_ONCE,
     )),
   );
-} else results.push(...(await runAll(oneByOne, 1)));
+}
+results.push(...(await runAll(vm, 1)));
 
 const sum = key => results.reduce((total, result) => total + result[key], 0);
 const counts = { passed: sum('passed'), failed: sum('failed'), skipped: sum('skipped') };

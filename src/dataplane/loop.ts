@@ -23,6 +23,12 @@ const IDLE_TICK_MS = 1000;
  * cost 20 µs of a round trip. Where frames come further apart, and when none comes, the loop sleeps at once.
  */
 const SPIN_MS = 0.05;
+/**
+ * After a punt the next frame is likely the control thread's answer, which is looked for this long; where one took longer, the
+ * thread has other work to do, and is left the core for the next so many punts.
+ */
+const AWAIT_MS = 0.15;
+const IMPATIENT_PUNTS = 64;
 const WAKE = 1_000;
 
 export interface LoopParts {
@@ -48,13 +54,21 @@ export function run(epoll: number, parts: LoopParts): void {
   let ticked = clock[0] as number;
   let spins = false;
   let busyMs = ticked;
+  let nowMs = ticked;
+  let awaitedMs = 0; // till when an answer is looked for; 0: none is
+  let impatience = 0;
   for (;;) {
-    const sleeps = !spins && inject.rest();
+    const sleeps = !spins && nowMs >= awaitedMs && inject.rest();
     const ready = native.wait(epoll, tags, sleeps ? IDLE_TICK_MS : 0, clock);
     if (sleeps) inject.look();
-    const nowMs = clock[0] as number;
+    nowMs = clock[0] as number;
     let injected = 0;
     while (injected < MAX_INJECTED && inject.pop(deliver)) injected++;
+    if (injected > 0) awaitedMs = 0;
+    else if (awaitedMs > 0 && nowMs >= awaitedMs) {
+      awaitedMs = 0;
+      impatience = IMPATIENT_PUNTS;
+    }
     if (ready > 0 || injected > 0) {
       spins = nowMs - busyMs < SPIN_MS;
       busyMs = nowMs;
@@ -72,7 +86,9 @@ export function run(epoll: number, parts: LoopParts): void {
       dataplane.tick(nowMs);
       ticked = nowMs;
     }
-    // What was punted is the control thread's turn: where cores are few, looking for more would only hold it up.
-    if (parts.notify()) spins = false;
+    if (!parts.notify()) continue;
+    spins = false;
+    if (impatience > 0) impatience--;
+    else awaitedMs = nowMs + AWAIT_MS;
   }
 }
