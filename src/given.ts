@@ -52,7 +52,10 @@ export class GivenSettings {
 }
 
 function refusal(name: string, value: unknown, why: string, fileName: string | undefined): OperatorError {
-  const shown = typeof value === 'string' && /^\S+$/.test(value) ? value : JSON.stringify(value);
+  // An option that may be given again is a list, of one as a rule; in a file a list is what was written.
+  const one: unknown =
+    fileName === undefined && Array.isArray(value) && value.length === 1 ? value[0] : value;
+  const shown = typeof one === 'string' && /^\S+$/.test(one) ? one : JSON.stringify(one);
   const subject = fileName === undefined ? `--${name} ${shown}` : `${fileName}: ${name} = ${shown}`;
   return new OperatorError(`${subject}: ${why}`, { code: 'Usage' });
 }
