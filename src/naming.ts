@@ -15,6 +15,7 @@ import type { Plane } from './dataplane/plane.ts';
 import type { DnsConfig } from './dnsconfig.ts';
 import { ownMac } from './identity.ts';
 import type { Log } from './log.ts';
+import { PACKET_OVERHEAD } from './service/datagram.ts';
 import type { LeaseView } from './service/dhcp/view.ts';
 import { SocketExchange } from './service/dns/exchange.ts';
 import { DnsListener } from './service/dns/listen.ts';
@@ -83,7 +84,7 @@ export class Naming {
       upstreams: this.#upstreams,
       exchange: new SocketExchange(),
       maxCacheBytes: MAX_CACHE_BYTES,
-      maxUdpBytes: config.mtu - IP_AND_UDP,
+      maxUdpBytes: config.mtu - PACKET_OVERHEAD,
       nowMs: monotonicMs,
       log: (level, sentence) => log[level](sentence),
     });
@@ -180,9 +181,6 @@ export class Naming {
     return this.#own.has(address) || address.startsWith('127.');
   }
 }
-
-/** Bytes of headers around a response. */
-const IP_AND_UDP = 28;
 
 function upstreamsOf({ upstreams }: DnsConfig, gateway: Ip4, log: Log): () => readonly Upstream[] {
   if (upstreams === 'host')

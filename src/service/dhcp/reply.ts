@@ -18,8 +18,8 @@ import {
   uint16,
   uint32,
 } from '../../wire/dhcp.ts';
+import { PACKET_OVERHEAD } from '../datagram.ts';
 import type { Client } from './claims.ts';
-import { PACKET_OVERHEAD } from './frame.ts';
 import { type Naming, naming } from './hostnames.ts';
 import type { OptionPolicy, Told } from './options.ts';
 import { LOCAL, type Place } from './pools.ts';

@@ -17,11 +17,11 @@ import {
   REQUEST,
   SERVER_PORT,
 } from '../../wire/dhcp.ts';
+import { openDatagram, sealFrame } from '../datagram.ts';
 import { Seldom } from '../seldom.ts';
 import { GroupCommit } from './commit.ts';
 import { isOffered, quarantine, releasePort } from './ends.ts';
 import { Expiry } from './expiry.ts';
-import { openFrame, sealFrame } from './frame.ts';
 import { type Change, type LeaseRecord, LeaseState } from './leases.ts';
 import { OptionPolicy, type PolicySettings } from './options.ts';
 import type { PoolSettings } from './pools.ts';
@@ -331,9 +331,9 @@ export class DhcpService {
   }
 
   #process({ frame, ingress, nowMs }: Arrival): Work {
-    const datagram = openFrame(frame);
-    const message = datagram === undefined ? undefined : parse(datagram.payload);
-    if (datagram === undefined || message === undefined) return this.#ignored('NotDhcp');
+    const datagram = openDatagram(frame);
+    if (datagram?.destinationPort !== SERVER_PORT) return this.#ignored('NotDhcp');
+    const message = parse(datagram.payload);
     if (typeof message === 'number') return this.#ignored(Fault[message]!);
     if (message.op !== REQUEST) return this.#ignored(Fault[Fault.NotRequest]!);
     this.counters.received[MessageType[message.type]!]!++;

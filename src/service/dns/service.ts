@@ -4,7 +4,7 @@
  */
 import type { Ip4, Mac } from '../../wire/address.ts';
 import { DNS_PORT } from '../../wire/dns.ts';
-import { type Datagram, openDatagram, sealFrame } from '../dhcp/frame.ts';
+import { type Datagram, openDatagram, sealFrame } from '../datagram.ts';
 
 const L3 = 14;
 const PROTOCOL = L3 + 9; // byte offsets of an untagged frame
