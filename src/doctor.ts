@@ -8,8 +8,8 @@ import type { Given } from './given.ts';
 import { examine, mend } from './host/doctor/doctor.ts';
 import { type Finding, isOurs } from './host/doctor/finding.ts';
 import { readFacts } from './host/doctor/read.ts';
-import { hostResolvers } from './service/dhcp/resolvers.ts';
 import { hostUpstreams } from './service/dns/upstreams.ts';
+import { hostResolvers } from './service/resolvers.ts';
 import { parseUplink } from './settings/uplink.ts';
 import { formatIp4 } from './wire/address.ts';
 
