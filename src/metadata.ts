@@ -5,7 +5,7 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CloudInitConfig, Config, HostReservation } from './config.ts';
+import type { CloudInitConfig, Config } from './config.ts';
 import type { CloudInitView } from './control/views.ts';
 import { listEntries } from './dataplane/fdb.ts';
 import { OperatorError } from './errors.ts';
@@ -13,6 +13,7 @@ import type { PhoneHomeEvent } from './events.ts';
 import { callerKey, callerOf } from './gateway/callers.ts';
 import { checkHook, Hook } from './host/hook.ts';
 import type { PortTable } from './porttable.ts';
+import { Reservations } from './service/dhcp/reservations.ts';
 import type { LeaseView } from './service/dhcp/view.ts';
 import { Instances } from './service/metadata/instances.ts';
 import { MetadataServer } from './service/metadata/server.ts';
@@ -56,6 +57,7 @@ const reasonOf = (cause: unknown): string =>
 
 export class Metadata {
   readonly #parts: MetadataParts;
+  readonly #reservations: Reservations;
   #service: MetadataService | undefined;
   #server: MetadataServer | undefined;
   #instances: Instances | undefined;
@@ -63,6 +65,7 @@ export class Metadata {
 
   constructor(parts: MetadataParts) {
     this.#parts = parts;
+    this.#reservations = new Reservations(parts.config.dhcp?.hosts ?? []);
   }
 
   /** Serves guests, if that is configured; the gateway's address must be on the uplink. */
@@ -170,23 +173,12 @@ export class Metadata {
     const lease = this.#parts
       .leases()
       .find(candidate => candidate.state === 'bound' && candidate.port === port && candidate.mac === mac);
-    const host = this.#hostOf(port, mac, lease?.client);
+    const host = this.#reservations.find(port, lease?.client ?? '', mac);
     const address = lease?.address ?? (host && formatIp4(host.address));
     return {
       ...(host === undefined || host.name === '' ? {} : { hostname: host.name }),
       ...(address === undefined ? {} : { address }),
     };
-  }
-
-  #hostOf(port: string, mac: string, client: string | undefined): HostReservation | undefined {
-    const hosts = this.#parts.config.dhcp?.hosts ?? [];
-    return (
-      hosts.find(({ identity }) => identity.kind === 'port' && identity.port === port) ??
-      hosts.find(({ identity }) => identity.kind === 'client' && `id:${identity.id}` === client) ??
-      hosts.find(
-        ({ identity }) => identity.kind === 'mac' && formatMac(identity.mac.hi, identity.mac.lo) === mac,
-      )
-    );
   }
 
   #resolvers(): readonly Ip4[] {
