@@ -8,6 +8,7 @@
  * Where egress rules have domains, what guests are told is learnt before it is sent.
  */
 import { networkInterfaces } from 'node:os';
+import { monotonicMs } from './clock.ts';
 import type { Config } from './config.ts';
 import type { DnsView } from './control/views.ts';
 import { UPLINK_PORT } from './dataplane/messages.ts';
@@ -25,7 +26,6 @@ import type { Upstream } from './service/dns/upstream.ts';
 import { hostUpstreams } from './service/dns/upstreams.ts';
 import { Zone } from './service/dns/zone.ts';
 import type { NameService } from './service/names/service.ts';
-import { monotonicMs } from './status.ts';
 import { formatIp4, type Ip4, parseIp4 } from './wire/address.ts';
 import { DNS_PORT } from './wire/dns.ts';
 

@@ -1,4 +1,5 @@
 /** The API's views, read from the data plane's shared memory and the control plane's tables. */
+import { monotonicMs, monotonicS } from './clock.ts';
 import type { Config, EgressConfig } from './config.ts';
 import type { DhcpView, EgressView, FlowView, Views } from './control/views.ts';
 import { Counters } from './dataplane/counters.ts';
@@ -17,10 +18,6 @@ import { uplinkText } from './settings/uplink.ts';
 import { VERSION } from './version.ts';
 import { formatIp4, formatMac } from './wire/address.ts';
 import * as ip4 from './wire/ipv4.ts';
-
-/** The clock that the data plane measures ages with, seconds: CLOCK_MONOTONIC. */
-const monotonicS = (): number => Number(process.hrtime.bigint() / 1_000_000_000n);
-export const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n);
 
 /** The policy that the gateway has, and who knows the names in it; undefined: it has none. */
 interface EgressParts {

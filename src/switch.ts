@@ -8,6 +8,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { monotonicMs } from './clock.ts';
 import type { Config } from './config.ts';
 import { Api } from './control/api.ts';
 import type { Views } from './control/views.ts';
@@ -45,7 +46,7 @@ import { DhcpService } from './service/dhcp/service.ts';
 import { isDns } from './service/dns/service.ts';
 import { NameService } from './service/names/service.ts';
 import { hostResolvers } from './service/resolvers.ts';
-import { monotonicMs, viewsOf } from './status.ts';
+import { viewsOf } from './status.ts';
 import { uplinkOf } from './uplink.ts';
 import { UNSPECIFIED } from './wire/address.ts';
 
