@@ -52,7 +52,7 @@ export interface DhcpConfig extends Pick<PolicySettings, 'hosts' | 'options' | '
   readonly leaseTimeS: number;
   /** How long a new guest's address is asked for before it is offered; 0: it is not. */
   readonly probeMs: number;
-  /** Empty: the host's own resolvers, read from resolv.conf when it is asked for. */
+  /** As they were given; where names are served, guests are told others (`toldNames`). */
   readonly dns: readonly Ip4[];
   readonly domain: string;
   /** Networks behind relays, beside the subnet. */

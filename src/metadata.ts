@@ -12,6 +12,7 @@ import { OperatorError } from './errors.ts';
 import type { PhoneHomeEvent } from './events.ts';
 import { callerKey, callerOf } from './gateway/callers.ts';
 import { checkHook, Hook } from './host/hook.ts';
+import { toldNames } from './identity.ts';
 import type { PortTable } from './porttable.ts';
 import { Reservations } from './service/dhcp/reservations.ts';
 import type { LeaseView } from './service/dhcp/view.ts';
@@ -88,7 +89,7 @@ export class Metadata {
       switchName: name,
       url,
       gateway,
-      domain: config.dns?.domain ?? config.dhcp?.domain ?? '',
+      domain: toldNames(config).domain,
       instances: this.#instances,
       dns: () => this.#resolvers().map(formatIp4),
       known: guest => this.#known(guest),
@@ -182,10 +183,8 @@ export class Metadata {
   }
 
   #resolvers(): readonly Ip4[] {
-    const { config, resolvers } = this.#parts;
-    if (config.dns !== undefined) return [config.subnet.gateway];
-    const dns = config.dhcp?.dns ?? [];
-    return dns.length > 0 ? dns : resolvers();
+    const { dns } = toldNames(this.#parts.config);
+    return dns.length > 0 ? dns : this.#parts.resolvers();
   }
 
   #phonedHome(event: PhoneHome): void {

@@ -93,16 +93,7 @@ inStage('events and the hook tell of a lease, in order; the hook outlives none o
       `test "$1" != released || { echo no more >&2; exit 7; }\n`,
     { mode: 0o755 },
   );
-  const child = await lab.startSwitch(
-    host,
-    ...TAPS,
-    '--lease-hook',
-    hook,
-    '--domain',
-    'vm.test',
-    '--lease-time',
-    '10',
-  );
+  const child = await lab.startSwitch(host, ...TAPS, '--lease-hook', hook, '--lease-time', '10');
   let log = '';
   child.stdout?.on('data', chunk => {
     log += chunk;
@@ -148,7 +139,7 @@ inStage('events and the hook tell of a lease, in order; the hook outlives none o
   assert.equal(
     linesOf(readFileSync(told, 'utf8')),
     ['bound', 'renewed', 'expired', 'bound', 'released'].map(
-      event => `4 ${event} ${TEN} ${mac} vm1|${event} tap0 vsw0 vm.test`,
+      event => `4 ${event} ${TEN} ${mac} vm1|${event} tap0 vsw0 vsw.internal`,
     ),
   );
   await until('its failure was told', 3_000, async () => log.includes('released'));
