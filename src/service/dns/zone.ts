@@ -10,13 +10,15 @@
  */
 import type { Answer } from 'dns-packet';
 import { formatIp4, type Ip4 } from '../../wire/address.ts';
-import type { Question } from '../../wire/dns.ts';
+import { CLASS_IN, type Question } from '../../wire/dns.ts';
+import { Rcode } from '../../wire/dnsquery.ts';
+import { TYPE_SOA } from '../../wire/dnsrecords.ts';
 import { readReverse, reverseName } from '../../wire/reverse.ts';
 import type { Change } from '../dhcp/leases.ts';
 import { type GuestName, GuestNames, type NamedHost } from './guests.ts';
 import { type DnsRecord, Records } from './records.ts';
 import type { Local } from './resolver.ts';
-import { type Encoded, encode, NAME_ERROR, NO_ERROR, REFUSED, respond, type Said } from './respond.ts';
+import { type Encoded, encode, respond, type Said } from './respond.ts';
 import { isLocalhost, isPrivate, isPrivate6, isWithin, LOCALHOST, nowhere } from './special.ts';
 
 const LOOPBACK = 0x7f000001;
@@ -39,8 +41,6 @@ const MAX_KEPT = 1_024;
 /** Between two warnings of names that are taken. */
 const QUIET_S = 60;
 
-const CLASS_IN = 1;
-const SOA = 6;
 const TYPES: Readonly<Record<number, DnsRecord['type'] | 'SOA' | 'NS' | 'ANY'>> = {
   1: 'A',
   2: 'NS',
@@ -56,7 +56,7 @@ const TYPES: Readonly<Record<number, DnsRecord['type'] | 'SOA' | 'NS' | 'ANY'>> 
 /** AXFR, IXFR: nobody is given the list. */
 const TRANSFERS = [251, 252];
 /** What validating resolvers ask top-level domains for: NS, SOA, DS, DNSKEY. */
-const DELEGATION = [2, SOA, 43, 48];
+const DELEGATION = [2, TYPE_SOA, 43, 48];
 
 export interface ZoneOptions {
   readonly domain: string;
@@ -150,7 +150,7 @@ export class Zone implements Local {
   find({ name, type, class: klass }: Pick<Question, 'name' | 'type' | 'class'>): Said | undefined {
     const zone = this.#zoneOf(name, type);
     if (zone === undefined) return undefined;
-    if (klass !== CLASS_IN || TRANSFERS.includes(type)) return said(REFUSED);
+    if (klass !== CLASS_IN || TRANSFERS.includes(type)) return said(Rcode.Refused);
     const wanted = TYPES[type];
     const aliases: Answer[] = [];
     let at = name;
@@ -163,8 +163,8 @@ export class Zone implements Local {
       data = this.#at(at);
     }
     const found = (data ?? []).filter(record => wanted === 'ANY' || record.type === wanted);
-    if (found.length > 0) return said(NO_ERROR, [...aliases, ...found]);
-    const rcode = data !== undefined || this.#records.hasBelow(at) ? NO_ERROR : NAME_ERROR;
+    if (found.length > 0) return said(Rcode.NoError, [...aliases, ...found]);
+    const rcode = data !== undefined || this.#records.hasBelow(at) ? Rcode.NoError : Rcode.NxDomain;
     return said(rcode, aliases, zone === '' ? [] : [this.#soa(zone)]);
   }
 
