@@ -149,13 +149,13 @@ export class DhcpService {
   readonly #prober: Prober<HeldOffer>;
   readonly #expiry = new Expiry();
   readonly #warnings = new Seldom(MAX_WARNINGS, WARNINGS_MS);
+  readonly #exhausted = new Seldom(1, EXHAUSTED_MS);
   readonly #queue = new FairQueue<() => Work>();
   #running: Promise<void> | undefined;
   #closed = false;
   #configuredAtMs = Number.NEGATIVE_INFINITY;
   #warnedOfResolvers = false;
   #fault: string | undefined;
-  #exhaustedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: DhcpServiceOptions) {
     this.#options = options;
@@ -325,8 +325,11 @@ export class DhcpService {
     const what = conflict
       ? `${formatIp4(ip)} is in use by ${mac} on ${port}, which has no lease of it`
       : `${mac} on ${port} declined ${formatIp4(ip)}, as somebody else uses it`;
-    const sentence = `${what}; nobody is given it for ${expiresS - nowS} s`;
-    const said = this.#warnings.say(sentence, this.#options.now());
+    this.#warn(this.#warnings, `${what}; nobody is given it for ${expiresS - nowS} s`);
+  }
+
+  #warn(seldom: Seldom, sentence: string): void {
+    const said = seldom.say(sentence, this.#options.now());
     if (said !== undefined) this.#options.log('warn', said);
   }
 
@@ -388,11 +391,8 @@ export class DhcpService {
   }
 
   #sayExhausted({ mac, port }: Origin): void {
-    const nowMs = this.#options.now();
-    if (Math.abs(nowMs - this.#exhaustedAtMs) < EXHAUSTED_MS) return;
-    this.#exhaustedAtMs = nowMs;
-    this.#options.log(
-      'warn',
+    this.#warn(
+      this.#exhausted,
       `${formatMac(mac.hi, mac.lo)} on ${port} gets no address, as none is left; give more (--dhcp-range, --pool) or for less long (--lease-time)`,
     );
   }

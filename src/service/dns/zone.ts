@@ -15,6 +15,7 @@ import { Rcode } from '../../wire/dnsquery.ts';
 import { TYPE_SOA } from '../../wire/dnsrecords.ts';
 import { readReverse, reverseName } from '../../wire/reverse.ts';
 import type { Change } from '../dhcp/leases.ts';
+import { Seldom } from '../seldom.ts';
 import { type GuestName, GuestNames, type NamedHost } from './guests.ts';
 import { type DnsRecord, Records } from './records.ts';
 import type { Local } from './resolver.ts';
@@ -39,7 +40,7 @@ const MAX_CHAIN = 8;
 /** Answers that are kept till the second ends or a lease changes: to encode one takes ten times as long as to copy it. */
 const MAX_KEPT = 1_024;
 /** Between two warnings of names that are taken. */
-const QUIET_S = 60;
+const QUIET_MS = 60_000;
 
 const TYPES: Readonly<Record<number, DnsRecord['type'] | 'SOA' | 'NS' | 'ANY'>> = {
   1: 'A',
@@ -82,10 +83,10 @@ export class Zone implements Local {
   readonly #domain: string;
   readonly #guests: GuestNames;
   readonly #records: Records;
+  readonly #warnings = new Seldom(1, QUIET_MS);
   /** Answers by question, as they are within a second. */
   readonly #kept = new Map<string, Encoded>();
   #keptS = Number.NaN;
-  #warnedS = Number.NEGATIVE_INFINITY;
 
   constructor(options: ZoneOptions) {
     this.#options = options;
@@ -237,13 +238,9 @@ export class Zone implements Local {
   }
 
   #warn(label: string, ip: Ip4): void {
-    const nowS = this.#options.nowS();
-    if (nowS - this.#warnedS < QUIET_S) return;
-    this.#warnedS = nowS;
-    this.#options.log(
-      'warn',
-      `the guest at ${formatIp4(ip)} calls itself ${label}, which is another's name: it gets none`,
-    );
+    const sentence = `the guest at ${formatIp4(ip)} calls itself ${label}, which is another's name: it gets none`;
+    const said = this.#warnings.say(sentence, this.#options.nowS() * 1000);
+    if (said !== undefined) this.#options.log('warn', said);
   }
 }
 
