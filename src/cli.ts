@@ -70,7 +70,9 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
 
 function vswitchd(done: (line: CommandLine) => void): Command {
   const program = new Command('vswitchd')
-    .description('A virtual Ethernet switch with DHCP and a NAT gateway for virtual machines and namespaces.')
+    .description(
+      'A virtual Ethernet switch with DHCP, DNS and a NAT gateway for virtual machines and namespaces.',
+    )
     .usage('--subnet CIDR --taps LIST [options]\n       vswitchd demo | replay')
     .enablePositionalOptions()
     .allowExcessArguments(false)
