@@ -130,7 +130,7 @@ export class Naming {
     } catch (error) {
       await listener.close();
       log.warn(
-        `port ${DNS_PORT} of ${formatIp4(gateway)} can't be had (${(error as NodeJS.ErrnoException).code}): guests get names by UDP alone, and this host does not; another resolver listens on all addresses? Let it leave this one out`,
+        `port ${DNS_PORT} of ${formatIp4(gateway)} can't be had (${(error as NodeJS.ErrnoException).code}), so guests get names by UDP alone and this host gets none; if a resolver listens on all addresses, let it leave this one out`,
       );
     }
   }

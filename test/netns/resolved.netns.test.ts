@@ -121,7 +121,7 @@ inStage(
     const dry = await lab.inside(host, vswitchd, ...TAPS, '--dry-run');
     assert.match(
       dry,
-      `# guests' names on this host: systemd-resolved does not run; a resolver such as dnsmasq takes server=/vsw.internal/${GATEWAY}`,
+      `# this host does not find guests by name, as systemd-resolved does not run; give dnsmasq server=/vsw.internal/${GATEWAY}`,
     );
     assert.not.match(dry, /resolvectl/);
     const child = lab.spawnSwitch(host, ...TAPS);
@@ -130,8 +130,8 @@ inStage(
       said += String(chunk);
     });
     await until('it is ready', 10_000, async () => said.includes('ready'));
-    assert.match(said, /guests' names on this host: systemd-resolved does not run/);
-    assert.not.match(await lab.inside(host, vswitchd, ...TAPS, '--dry-run', '--no-dns'), /guests' names/);
+    assert.match(said, /this host does not find guests by name, as systemd-resolved does not run/);
+    assert.not.match(await lab.inside(host, vswitchd, ...TAPS, '--dry-run', '--no-dns'), /guests by name/);
   },
 );
 
