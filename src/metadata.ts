@@ -9,7 +9,7 @@ import type { CloudInitConfig, Config } from './config.ts';
 import type { CloudInitView } from './control/views.ts';
 import { listEntries } from './dataplane/fdb.ts';
 import { OperatorError } from './errors.ts';
-import type { PhoneHomeEvent } from './events.ts';
+import type { PhoneHomeEvent } from './events/bus.ts';
 import { callerKey, callerOf } from './gateway/callers.ts';
 import { checkHook, Hook } from './host/hook.ts';
 import { toldNames } from './identity.ts';

@@ -2,15 +2,15 @@
  * What becomes of leases and ports, told to those who asked: the events' readers, `--lease-hook`, and the leases
  * themselves where `--release-on-detach` ties them to their ports.
  */
-import type { Config } from './config.ts';
+import type { Config } from '../config.ts';
+import { checkHook, Hook, type HookCounters } from '../host/hook.ts';
+import { toldNames } from '../identity.ts';
+import type { Log } from '../log.ts';
+import type { Change, LeaseRecord } from '../service/dhcp/leases.ts';
+import { Seldom } from '../service/seldom.ts';
+import { EventBus, type LeaseEvent } from './bus.ts';
 import { DetachWatch } from './detach.ts';
-import { EventBus, type LeaseEvent } from './events.ts';
-import { checkHook, Hook, type HookCounters } from './host/hook.ts';
-import { toldNames } from './identity.ts';
-import { eventOf, leaseEvent } from './leaseevents.ts';
-import type { Log } from './log.ts';
-import type { Change, LeaseRecord } from './service/dhcp/leases.ts';
-import { Seldom } from './service/seldom.ts';
+import { eventOf, leaseEvent } from './leases.ts';
 
 /** Lines about the hook in a minute: one that fails does so at each event. */
 const MAX_WARNINGS = 10;
