@@ -3,9 +3,9 @@
  * back as text, a mistake as an OperatorError with one sentence.
  */
 import { Command, CommanderError, Option } from 'commander';
+import type { Given } from './config/given.ts';
 import { type Config, type Place, readConfig, readPlace, readReplayConfig } from './config.ts';
 import { OperatorError } from './errors.ts';
-import type { Given } from './given.ts';
 import { GROUPS, SETTINGS } from './options.ts';
 import { VERSION } from './version.ts';
 

@@ -9,11 +9,11 @@
  */
 import { networkInterfaces } from 'node:os';
 import { monotonicMs } from './clock.ts';
+import type { DnsConfig } from './config/dns.ts';
 import type { Config } from './config.ts';
 import type { DnsView } from './control/views.ts';
 import { UPLINK_PORT } from './dataplane/messages.ts';
 import type { Plane } from './dataplane/plane.ts';
-import type { DnsConfig } from './dnsconfig.ts';
 import { ownMac } from './identity.ts';
 import type { Log } from './log.ts';
 import { PACKET_OVERHEAD } from './service/datagram.ts';
