@@ -200,8 +200,8 @@ export class DhcpService {
   }
 
   /**
-   * Takes a punted frame, a message or an answer to a probe, which the caller must not change afterwards. `nowMs` is Unix time: leases outlive the process.
-   * Never throws; replies follow through `send`.
+   * Takes a punted frame, a message or an answer to a probe, which the caller must not change afterwards. `nowMs` is Unix
+   * time: leases outlive the process. Never throws; replies follow through `send`.
    */
   handle(frame: Uint8Array, ingress: number, nowMs: number): void {
     if (this.#closed || this.#prober.hear(frame, ingress)) return;
