@@ -1,7 +1,8 @@
 /**
  * A running switch: its parts and the wires between them. Nothing is decided here; what stands here is the order.
  *
- *   locks → data plane → uplink → host plan, and undo what a killed instance left → leases → taps → API → ready
+ *   locks → data plane → uplink → host plan, and undo what a killed instance left → names → leases → cloud-init → taps
+ *   → API → ready
  *
  * Stopping goes the other way. A start that fails undoes what it had done.
  */

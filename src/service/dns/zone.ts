@@ -25,7 +25,7 @@ import { isLocalhost, isPrivate, isPrivate6, isWithin, LOCALHOST, nowhere } from
 const LOOPBACK = 0x7f000001;
 
 /** The switch's own name in the zone. */
-export const GATEWAY_NAME = 'gateway';
+const GATEWAY_NAME = 'gateway';
 
 /** The server is a wire away, and an address may be another guest's next: long enough for a burst of connections. */
 const TTL_S = 30;
