@@ -128,7 +128,7 @@ export const SETTINGS = {
   pool: {
     flags: '--pool <POOL>',
     group: 'dhcp',
-    help: 'a network behind a relay: CIDR[,FIRST-LAST][,router:IP] (again for more)',
+    help: lines('a network behind a relay: CIDR[,FIRST-LAST][,router:IP]', '(again for more)'),
     schema: repeated(POOL, parsePools),
     repeated: true,
   },
@@ -146,8 +146,9 @@ export const SETTINGS = {
     flags: '--dhcp-tag <RULE>',
     group: 'dhcp',
     help: lines(
-      'whom a tag is for: T=mac:52:54:00:*, T=vendor:PXEClient*, T=port:tap0,',
-      'T=user-class:iPXE, T=arch:efi-x64, T=pool:CIDR, T=host:NAME (again for more)',
+      'whom a tag is for: T=mac:52:54:00:*, T=vendor:PXEClient*,',
+      'T=user-class:iPXE, T=arch:efi-x64, T=port:tap0, T=pool:CIDR,',
+      'T=host:NAME (again for more)',
     ),
     schema: repeated(TAG, parseTagRules),
     repeated: true,
@@ -156,8 +157,8 @@ export const SETTINGS = {
     flags: '--boot <BOOT>',
     group: 'dhcp',
     help: lines(
-      'what guests boot from the network: [tag:T,]FILE[,SERVER] (again for more;',
-      'SERVER: an address or a name, default: the gateway)',
+      'what guests boot from the network: [tag:T,]FILE[,SERVER], SERVER an',
+      'address or a name, default: the gateway (again for more)',
     ),
     schema: repeated(BOOT, parseBoots),
     repeated: true,
@@ -212,8 +213,8 @@ export const SETTINGS = {
     flags: '--dns <LIST>',
     group: 'dns',
     help: lines(
-      "DNS servers to ask for all other names: 9.9.9.9,1.1.1.1 (default: the host's",
-      'own, followed as they change)',
+      'DNS servers to ask for all other names: 9.9.9.9,1.1.1.1',
+      "(default: the host's own, followed as they change)",
     ),
     schema: list(RESOLVERS, parseResolvers),
   },
@@ -330,8 +331,8 @@ export const SETTINGS = {
     flags: '--firewall <KIND>',
     group: 'host',
     help: lines(
-      'nft, iptables, ufw, firewalld, none: leave the host as it is, or auto:',
-      'what manages this host (default: auto)',
+      'nft, iptables, ufw, firewalld, auto: what manages this host, or',
+      'none: leave the host as it is (default: auto)',
     ),
     schema: oneOf('nft', 'iptables', 'ufw', 'firewalld', 'none', 'auto'),
   },
