@@ -3,9 +3,9 @@
  * back as text, a mistake as an OperatorError with one sentence.
  */
 import { Command, CommanderError, Option } from 'commander';
+import type { Given } from './config/given.ts';
 import { type Config, type Place, readConfig, readPlace, readReplayConfig } from './config.ts';
 import { OperatorError } from './errors.ts';
-import type { Given } from './given.ts';
 import { GROUPS, SETTINGS } from './options.ts';
 import { VERSION } from './version.ts';
 
@@ -70,7 +70,9 @@ export function parseCommandLine(argv: readonly string[]): CommandLine {
 
 function vswitchd(done: (line: CommandLine) => void): Command {
   const program = new Command('vswitchd')
-    .description('A virtual Ethernet switch with DHCP and a NAT gateway for virtual machines and namespaces.')
+    .description(
+      'A virtual Ethernet switch with DHCP, DNS and a NAT gateway for virtual machines and namespaces.',
+    )
     .usage('--subnet CIDR --taps LIST [options]\n       vswitchd demo | replay')
     .enablePositionalOptions()
     .allowExcessArguments(false)

@@ -1,16 +1,17 @@
 /**
  * The one place where text becomes addresses and limits: options, file and defaults into one frozen Config. What each
- * setting may be stands in options.ts; here is what they must be together, and what they are when nobody says.
+ * setting may be stands in options.ts; here and in config/ is what they must be together, and what they are when nobody says.
  */
-import { cloudInitOf } from './cloudinit.ts';
-import { type DnsConfig, dnsOf } from './dnsconfig.ts';
-import { type Given, GivenSettings } from './given.ts';
+import { guestFault, roleOf } from './config/addresses.ts';
+import { cloudInitOf } from './config/cloudinit.ts';
+import { dhcpOf } from './config/dhcp.ts';
+import { type DnsConfig, dnsOf } from './config/dns.ts';
+import { egressOf } from './config/egress.ts';
+import { type Given, GivenSettings } from './config/given.ts';
 import { Settings } from './options.ts';
-import { refuseReserving, reservingOf } from './reserving.ts';
 import type { PolicySettings } from './service/dhcp/options.ts';
 import type { PoolSettings } from './service/dhcp/pools.ts';
-import type { AddressRange } from './settings/network.ts';
-import { formatIp4, type Ip4, type Mac, type Network, UNSPECIFIED } from './wire/address.ts';
+import { type Ip4, type Mac, type Network, UNSPECIFIED } from './wire/address.ts';
 
 export interface Subnet {
   readonly network: Ip4;
@@ -52,7 +53,7 @@ export interface DhcpConfig extends Pick<PolicySettings, 'hosts' | 'options' | '
   readonly leaseTimeS: number;
   /** How long a new guest's address is asked for before it is offered; 0: it is not. */
   readonly probeMs: number;
-  /** Empty: the host's own resolvers, read from resolv.conf when it is asked for. */
+  /** As they were given; where names are served, guests are told others (`toldNames`). */
   readonly dns: readonly Ip4[];
   readonly domain: string;
   /** Networks behind relays, beside the subnet. */
@@ -102,6 +103,7 @@ export interface EgressConfig {
   /** Whose answers may allow a name; empty: the host's own resolvers. */
   readonly resolvers: readonly Ip4[];
 }
+
 /** What is served to guests' cloud-init. */
 export interface CloudInitConfig {
   readonly folder: string;
@@ -171,7 +173,6 @@ const NO_SUBNET: Subnet = {
   text: '-',
 };
 
-const DEFAULT_LEASE_S = 12 * 3600;
 const DEFAULT_PROBE_MS = 200;
 const DEFAULT_FLOWS = 65_536;
 const MOST_GUEST_FLOWS = 16_384;
@@ -216,6 +217,7 @@ function complete(
     given.refuse('name', 'is also the name of a tap; expected another name, as the uplink is called so');
   const uplink = uplinkOf(given, taps);
   const natAddress = subnet === NO_SUBNET ? UNSPECIFIED : natAddressOf(given, uplink, subnet);
+  const around = { subnet, natAddress, taps };
   const maxFlows = given.value('max-flows') ?? DEFAULT_FLOWS;
   return freeze({
     ...where,
@@ -225,7 +227,7 @@ function complete(
     mtu: given.value('mtu') ?? 1500,
     ageingS: given.value('ageing') ?? 300,
     maxMacs: given.value('max-macs') ?? 65_536,
-    dhcp: uplink.kind === 'bridge' ? noDhcp(given) : dhcpOf(given, subnet, natAddress, taps, usualProbeMs),
+    dhcp: dhcpOf(given, uplink, around, usualProbeMs),
     dns: dnsOf(given, uplink, subnet),
     natAddress,
     natFiltering: given.value('nat-filtering') ?? 'address',
@@ -233,7 +235,7 @@ function complete(
     maxGuestFlows: maxGuestFlowsOf(given, maxFlows),
     forwards: forwardsOf(given, uplink, subnet, natAddress),
     lan: lanOf(given, uplink, where.name),
-    egress: egressOf(given, uplink, subnet, natAddress, taps),
+    egress: egressOf(given, uplink, around),
     cloudInit: cloudInitOf(given, uplink),
     firewall: given.value('firewall') ?? 'auto',
     leaseHook: given.value('lease-hook'),
@@ -303,127 +305,6 @@ function lanOf(given: GivenSettings, uplink: UplinkConfig, name: string): string
   if (given.value('firewall') === 'none')
     given.refuse('lan', 'is given beside firewall none, which holds nothing; expected one of the two');
   return lan;
-}
-
-function egressOf(
-  given: GivenSettings,
-  uplink: UplinkConfig,
-  subnet: Subnet,
-  natAddress: Ip4,
-  taps: readonly TapConfig[],
-): EgressConfig {
-  const rules = given.value('egress-rule') ?? [];
-  for (const name of ['egress', 'egress-rule'] as const)
-    if (
-      given.value(name) !== undefined &&
-      (uplink.kind === 'bridge' || (uplink.kind === 'none' && name !== 'egress'))
-    )
-      given.refuse(name, `is given beside uplink ${uplink.kind}; expected one of the two`);
-  for (const { guest, target } of rules) {
-    const fault = egressGuestFault(guest, subnet, natAddress, taps);
-    if (fault !== undefined) given.refuse('egress-rule', fault);
-    if (target.kind === 'network' && isWithin(target, subnet))
-      given.refuse(
-        'egress-rule',
-        `names the target ${networkText(target)}, which is in ${subnet.text}; expected one outside, as guests reach each other without the gateway`,
-      );
-  }
-  return { rules, otherwise: given.value('egress') ?? 'all', resolvers: given.value('dns') ?? [] };
-}
-
-function egressGuestFault(
-  guest: EgressGuest,
-  subnet: Subnet,
-  natAddress: Ip4,
-  taps: readonly TapConfig[],
-): string | undefined {
-  if (guest.kind === 'tap' && !taps.some(tap => tap.name === guest.name))
-    return `names the guest ${guest.name}; expected one of the taps, an address in ${subnet.text} or a MAC address`;
-  if (guest.kind !== 'network') return undefined;
-  if (!isWithin(guest, subnet))
-    return `names the guests ${networkText(guest)}, outside ${subnet.text}; expected addresses in it`;
-  const fault = guest.mask === -1 ? guestFault(guest.network, subnet, natAddress) : undefined;
-  return fault === undefined ? undefined : `${fault}; expected a guest's address in ${subnet.text}`;
-}
-
-/** A network's mask has no fewer bits than that of one that it is within; as signed numbers such masks are in order. */
-const isWithin = ({ network, mask }: Network, subnet: Subnet): boolean =>
-  (network & subnet.mask) === subnet.network && mask !== 0 && mask >= subnet.mask;
-
-const networkText = ({ network, mask }: Network): string =>
-  mask === -1 ? formatIp4(network) : `${formatIp4(network)}/${Math.clz32(~mask)}`;
-
-/** Why an address can't be a guest's; undefined when it can. */
-export function guestFault(ip: Ip4, subnet: Subnet, natAddress: Ip4): string | undefined {
-  if ((ip & subnet.mask) !== subnet.network) return `names ${formatIp4(ip)}, which is outside ${subnet.text}`;
-  const role = ip === natAddress ? 'NAT address' : roleOf(ip, subnet);
-  return role === undefined ? undefined : `names ${formatIp4(ip)}, which is the ${role}`;
-}
-
-/** A LAN has a DHCP server of its own; two would hand out addresses against each other. */
-function noDhcp(given: GivenSettings): undefined {
-  refuseReserving(given, "uplink bridge, where the LAN's own server serves");
-}
-
-function dhcpOf(
-  given: GivenSettings,
-  subnet: Subnet,
-  natAddress: Ip4,
-  taps: readonly TapConfig[],
-  usualProbeMs: number,
-): DhcpConfig | undefined {
-  const asked = given.value('dhcp-range');
-  if (given.value('no-dhcp') === true) {
-    refuseReserving(given, 'no-dhcp');
-    return undefined;
-  }
-  if (asked !== undefined) checkRange(given, asked, subnet, natAddress);
-  const range = asked ?? usualRange(subnet, natAddress);
-  return {
-    ...range,
-    leaseTimeS: given.value('lease-time') ?? DEFAULT_LEASE_S,
-    probeMs: given.value('dhcp-probe') ?? usualProbeMs,
-    dns: given.value('dns') ?? [],
-    domain: given.value('domain') ?? '',
-    ...reservingOf(given, { subnet, natAddress, taps }),
-  };
-}
-
-/** Addresses one to nine are left to hosts that are set up by hand, where the subnet has that many to spare. */
-function usualRange(subnet: Subnet, natAddress: Ip4): AddressRange {
-  const first = (subnet.network + (subnet.prefix <= 27 ? 10 : 2)) as Ip4;
-  const last = (subnet.broadcast - 1) as Ip4;
-  if (!between(natAddress, first, last)) return { first, last };
-  // one range has to do: the longer of those before and behind the NAT address
-  return natAddress - first >= last - natAddress
-    ? { first, last: (natAddress - 1) as Ip4 }
-    : { first: (natAddress + 1) as Ip4, last };
-}
-
-function checkRange(given: GivenSettings, range: AddressRange, subnet: Subnet, natAddress: Ip4): void {
-  if (!between(range.first, subnet.network, subnet.broadcast))
-    given.refuse('dhcp-range', `begins outside ${subnet.text}; expected addresses of the subnet`);
-  if (!between(range.last, subnet.network, subnet.broadcast))
-    given.refuse('dhcp-range', `ends outside ${subnet.text}; expected addresses of the subnet`);
-  const reserved: readonly (readonly [string, Ip4])[] = [
-    ['network address', subnet.network],
-    ['gateway', subnet.gateway],
-    ['broadcast address', subnet.broadcast],
-    ['NAT address', natAddress],
-  ];
-  for (const [role, ip] of reserved) {
-    if (between(ip, range.first, range.last))
-      given.refuse('dhcp-range', `holds the ${role} ${formatIp4(ip)}; expected a range without it`);
-  }
-}
-
-/** Within one subnet signed comparison is right: no subnet from /8 on spans the sign. */
-const between = (ip: number, first: number, last: number): boolean => ip >= first && ip <= last;
-
-function roleOf(ip: Ip4, subnet: Subnet): string | undefined {
-  if (ip === subnet.network) return 'network address';
-  if (ip === subnet.gateway) return 'gateway';
-  return ip === subnet.broadcast ? 'broadcast address' : undefined;
 }
 
 function freeze(config: Config): Config {

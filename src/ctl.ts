@@ -82,6 +82,7 @@ show<EgressView>(
 );
 
 show<DhcpView | null>('dhcp', 'the DHCP server: messages, how full its pool is, probes', dhcpText);
+show<DnsView | null>('dns', "guests' names, and how questions for names are answered", dnsText);
 
 program
   .command('events')
@@ -93,7 +94,6 @@ program
       console.log(json === true ? line : eventText(JSON.parse(line) as EventView));
     return follow(socket(), 'events', show);
   });
-show<DnsView | null>('dns', "guests' names, and how questions for names are answered", dnsText);
 
 const forward = program.command('forward').description("ports of the host that are passed on to guests'");
 forward

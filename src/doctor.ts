@@ -1,15 +1,16 @@
 /** `vswitchctl doctor`: which switch is asked about, what is wrong with its host, and what is done about it. */
+
+import type { Given } from './config/given.ts';
 import { type Config, readReplayConfig, type TapConfig, type UplinkConfig } from './config.ts';
 import { ask } from './control/client.ts';
 import type { Diagnosis } from './control/diagnosis.ts';
 import type { DnsView, PortView, StatusView } from './control/views.ts';
 import { OperatorError } from './errors.ts';
-import type { Given } from './given.ts';
 import { examine, mend } from './host/doctor/doctor.ts';
 import { type Finding, isOurs } from './host/doctor/finding.ts';
 import { readFacts } from './host/doctor/read.ts';
-import { hostResolvers } from './service/dhcp/resolvers.ts';
 import { hostUpstreams } from './service/dns/upstreams.ts';
+import { hostResolvers } from './service/resolvers.ts';
 import { parseUplink } from './settings/uplink.ts';
 import { formatIp4 } from './wire/address.ts';
 

@@ -3,8 +3,9 @@
  * address, the gateway passes it to the guest. A guest that is named is looked for among the leases, again whenever one
  * changes; till it is found its port is nobody's, and the gateway answers nothing.
  */
+
+import { guestFault } from './config/addresses.ts';
 import type { Config, Forward } from './config.ts';
-import { guestFault } from './config.ts';
 import type { ForwardView } from './control/views.ts';
 import { OperatorError } from './errors.ts';
 import { MAX_FORWARDS } from './gateway/flowmemory.ts';

@@ -41,10 +41,20 @@ type Told = Pick<
   keyof DhcpConfig | 'network' | 'mask' | 'broadcast' | 'gateway' | 'gatewayMac' | 'natAddress' | 'mtu'
 >;
 
-/** What the DHCP service is told of it; the store and the ways out are its owner's. Where names are served, guests ask us. */
+/** What guests are told of names: the gateway where it serves them. No servers: the host's own, as far as guests reach them; no domain: none. */
+export const toldNames = ({
+  dns,
+  dhcp,
+  subnet,
+}: Pick<Config, 'dns' | 'dhcp' | 'subnet'>): Pick<DhcpConfig, 'dns' | 'domain'> =>
+  dns === undefined
+    ? { dns: dhcp?.dns ?? [], domain: dhcp?.domain ?? '' }
+    : { dns: [subnet.gateway], domain: dns.domain };
+
+/** What the DHCP service is told of it; the store and the ways out are its owner's. */
 export const dhcpSettings = (config: Config, dhcp: DhcpConfig): Told => ({
   ...dhcp,
-  ...(config.dns === undefined ? {} : { dns: [config.subnet.gateway], domain: config.dns.domain }),
+  ...toldNames(config),
   network: config.subnet.network,
   mask: config.subnet.mask,
   broadcast: config.subnet.broadcast,

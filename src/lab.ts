@@ -92,10 +92,25 @@ export class Lab {
     return ask<T>(join(this.folder, `${name}.sock`), resource);
   }
 
-  /** udhcpc leaves the address to a script; the project's sets address and route and no more. */
-  async lease(netns: string, name: string): Promise<string> {
+  /** Takes a lease by udhcpc (`more`: its options) and returns the address. The project's script sets address and route and no more. */
+  async lease(netns: string, name: string, ...more: string[]): Promise<string> {
     const script = join(projectRoot(), 'tools', 'udhcpc-script.sh');
-    await this.inside(netns, 'udhcpc', '-i', name, '-n', '-q', '-f', '-t', '5', '-T', '1', '-s', script);
+    await this.inside(
+      netns,
+      'udhcpc',
+      '-i',
+      name,
+      '-n',
+      '-q',
+      '-f',
+      '-t',
+      '5',
+      '-T',
+      '1',
+      '-s',
+      script,
+      ...more,
+    );
     return this.address(netns, name);
   }
 

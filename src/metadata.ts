@@ -5,14 +5,16 @@
 import { constants } from 'node:fs';
 import { access, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { CloudInitConfig, Config, HostReservation } from './config.ts';
+import type { CloudInitConfig, Config } from './config.ts';
 import type { CloudInitView } from './control/views.ts';
 import { listEntries } from './dataplane/fdb.ts';
 import { OperatorError } from './errors.ts';
-import type { PhoneHomeEvent } from './events.ts';
+import type { PhoneHomeEvent } from './events/bus.ts';
 import { callerKey, callerOf } from './gateway/callers.ts';
 import { checkHook, Hook } from './host/hook.ts';
+import { toldNames } from './identity.ts';
 import type { PortTable } from './porttable.ts';
+import { Reservations } from './service/dhcp/reservations.ts';
 import type { LeaseView } from './service/dhcp/view.ts';
 import { Instances } from './service/metadata/instances.ts';
 import { MetadataServer } from './service/metadata/server.ts';
@@ -56,6 +58,7 @@ const reasonOf = (cause: unknown): string =>
 
 export class Metadata {
   readonly #parts: MetadataParts;
+  readonly #reservations: Reservations;
   #service: MetadataService | undefined;
   #server: MetadataServer | undefined;
   #instances: Instances | undefined;
@@ -63,6 +66,7 @@ export class Metadata {
 
   constructor(parts: MetadataParts) {
     this.#parts = parts;
+    this.#reservations = new Reservations(parts.config.dhcp?.hosts ?? []);
   }
 
   /** Serves guests, if that is configured; the gateway's address must be on the uplink. */
@@ -85,7 +89,7 @@ export class Metadata {
       switchName: name,
       url,
       gateway,
-      domain: config.dns?.domain ?? config.dhcp?.domain ?? '',
+      domain: toldNames(config).domain,
       instances: this.#instances,
       dns: () => this.#resolvers().map(formatIp4),
       known: guest => this.#known(guest),
@@ -170,7 +174,7 @@ export class Metadata {
     const lease = this.#parts
       .leases()
       .find(candidate => candidate.state === 'bound' && candidate.port === port && candidate.mac === mac);
-    const host = this.#hostOf(port, mac, lease?.client);
+    const host = this.#reservations.find(port, lease?.client ?? '', mac);
     const address = lease?.address ?? (host && formatIp4(host.address));
     return {
       ...(host === undefined || host.name === '' ? {} : { hostname: host.name }),
@@ -178,22 +182,9 @@ export class Metadata {
     };
   }
 
-  #hostOf(port: string, mac: string, client: string | undefined): HostReservation | undefined {
-    const hosts = this.#parts.config.dhcp?.hosts ?? [];
-    return (
-      hosts.find(({ identity }) => identity.kind === 'port' && identity.port === port) ??
-      hosts.find(({ identity }) => identity.kind === 'client' && `id:${identity.id}` === client) ??
-      hosts.find(
-        ({ identity }) => identity.kind === 'mac' && formatMac(identity.mac.hi, identity.mac.lo) === mac,
-      )
-    );
-  }
-
   #resolvers(): readonly Ip4[] {
-    const { config, resolvers } = this.#parts;
-    if (config.dns !== undefined) return [config.subnet.gateway];
-    const dns = config.dhcp?.dns ?? [];
-    return dns.length > 0 ? dns : resolvers();
+    const { dns } = toldNames(this.#parts.config);
+    return dns.length > 0 ? dns : this.#parts.resolvers();
   }
 
   #phonedHome(event: PhoneHome): void {

@@ -8,13 +8,15 @@
  * Where egress rules have domains, what guests are told is learnt before it is sent.
  */
 import { networkInterfaces } from 'node:os';
+import { monotonicMs } from './clock.ts';
+import type { DnsConfig } from './config/dns.ts';
 import type { Config } from './config.ts';
 import type { DnsView } from './control/views.ts';
 import { UPLINK_PORT } from './dataplane/messages.ts';
 import type { Plane } from './dataplane/plane.ts';
-import type { DnsConfig } from './dnsconfig.ts';
 import { ownMac } from './identity.ts';
 import type { Log } from './log.ts';
+import { PACKET_OVERHEAD } from './service/datagram.ts';
 import type { LeaseView } from './service/dhcp/view.ts';
 import { SocketExchange } from './service/dns/exchange.ts';
 import { DnsListener } from './service/dns/listen.ts';
@@ -24,7 +26,6 @@ import type { Upstream } from './service/dns/upstream.ts';
 import { hostUpstreams } from './service/dns/upstreams.ts';
 import { Zone } from './service/dns/zone.ts';
 import type { NameService } from './service/names/service.ts';
-import { monotonicMs } from './status.ts';
 import { formatIp4, type Ip4, parseIp4 } from './wire/address.ts';
 import { DNS_PORT } from './wire/dns.ts';
 
@@ -83,7 +84,7 @@ export class Naming {
       upstreams: this.#upstreams,
       exchange: new SocketExchange(),
       maxCacheBytes: MAX_CACHE_BYTES,
-      maxUdpBytes: config.mtu - IP_AND_UDP,
+      maxUdpBytes: config.mtu - PACKET_OVERHEAD,
       nowMs: monotonicMs,
       log: (level, sentence) => log[level](sentence),
     });
@@ -129,7 +130,7 @@ export class Naming {
     } catch (error) {
       await listener.close();
       log.warn(
-        `port ${DNS_PORT} of ${formatIp4(gateway)} can't be had (${(error as NodeJS.ErrnoException).code}): guests get names by UDP alone, and this host does not; another resolver listens on all addresses? Let it leave this one out`,
+        `port ${DNS_PORT} of ${formatIp4(gateway)} can't be had (${(error as NodeJS.ErrnoException).code}), so guests get names by UDP alone and this host gets none; if a resolver listens on all addresses, let it leave this one out`,
       );
     }
   }
@@ -180,9 +181,6 @@ export class Naming {
     return this.#own.has(address) || address.startsWith('127.');
   }
 }
-
-/** Bytes of headers around a response. */
-const IP_AND_UDP = 28;
 
 function upstreamsOf({ upstreams }: DnsConfig, gateway: Ip4, log: Log): () => readonly Upstream[] {
   if (upstreams === 'host')

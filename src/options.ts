@@ -34,6 +34,8 @@ import {
   parseProgram,
 } from './settings/values.ts';
 
+const FLAG = z.boolean({ error: 'expected true or false' });
+
 const lines = (...parts: string[]): string => parts.join('\n');
 
 /** One setting: how it is written, under which heading it is explained, and what it must be. */
@@ -49,6 +51,7 @@ interface Setting {
 export const GROUPS = {
   network: 'Network:',
   dhcp: 'Addresses for guests:',
+  dns: 'Names for guests:',
   metadata: 'Cloud-init for guests:',
   gateway: 'Gateway and uplink:',
   host: 'Host:',
@@ -100,58 +103,16 @@ export const SETTINGS = {
   'dhcp-range': {
     flags: '--dhcp-range <FIRST-LAST>',
     group: 'dhcp',
-    help: "default: the subnet's tenth address up to its last but one",
+    help: "addresses to hand out (default: the subnet's tenth up to its last but one)",
     schema: text(RANGE, parseRange),
-  },
-  'no-dhcp': {
-    flags: '--no-dhcp',
-    group: 'dhcp',
-    help: 'hand out no addresses',
-    schema: z.boolean({ error: 'expected true or false' }),
   },
   'lease-time': {
     flags: '--lease-time <TIME>',
     group: 'dhcp',
-    help: '30m, 12h, 7d or seconds (default: 12h)',
+    help: 'how long an address is lent: 30m, 12h, 7d or seconds (default: 12h)',
     schema: z
       .union([z.string(), z.int().transform(String)], { error: LEASE_TIME })
       .pipe(text(LEASE_TIME, parseLeaseTime)),
-  },
-  'dhcp-probe': {
-    flags: '--dhcp-probe <MS>',
-    group: 'dhcp',
-    help: lines(
-      'how long somebody who has an address already is given to say so, before',
-      'it is offered to a new guest; at most 500, 0: nobody is asked (default: 200)',
-    ),
-    schema: whole(0, 500, 'milliseconds'),
-  },
-  'lease-hook': {
-    flags: '--lease-hook <PROGRAM>',
-    group: 'dhcp',
-    help: lines(
-      'run at each lease event with the arguments',
-      'bound|renewed|released|expired|declined ADDRESS MAC HOSTNAME',
-    ),
-    schema: text(PROGRAM, parseProgram),
-  },
-  'release-on-detach': {
-    flags: '--release-on-detach',
-    group: 'dhcp',
-    help: 'free the leases of a guest whose port stays down',
-    schema: z.boolean({ error: 'expected true or false' }),
-  },
-  dns: {
-    flags: '--dns <LIST>',
-    group: 'dhcp',
-    help: "whom to ask for names that are no guests': 9.9.9.9,1.1.1.1 (default: the host's own)",
-    schema: list(RESOLVERS, parseResolvers),
-  },
-  domain: {
-    flags: '--domain <NAME>',
-    group: 'dhcp',
-    help: "the domain of guests' names, which they are told (default: vsw.internal)",
-    schema: text(DOMAIN, parseDomain),
   },
   host: {
     flags: '--host <HOST>',
@@ -167,7 +128,7 @@ export const SETTINGS = {
   pool: {
     flags: '--pool <POOL>',
     group: 'dhcp',
-    help: 'a network behind a relay: CIDR[,FIRST-LAST][,router:IP] (again for more)',
+    help: lines('a network behind a relay: CIDR[,FIRST-LAST][,router:IP]', '(again for more)'),
     schema: repeated(POOL, parsePools),
     repeated: true,
   },
@@ -185,8 +146,9 @@ export const SETTINGS = {
     flags: '--dhcp-tag <RULE>',
     group: 'dhcp',
     help: lines(
-      'whom a tag is for: T=mac:52:54:00:*, T=vendor:PXEClient*, T=port:tap0,',
-      'T=user-class:iPXE, T=arch:efi-x64, T=pool:CIDR, T=host:NAME (again for more)',
+      'whom a tag is for: T=mac:52:54:00:*, T=vendor:PXEClient*,',
+      'T=user-class:iPXE, T=arch:efi-x64, T=port:tap0, T=pool:CIDR,',
+      'T=host:NAME (again for more)',
     ),
     schema: repeated(TAG, parseTagRules),
     repeated: true,
@@ -195,11 +157,72 @@ export const SETTINGS = {
     flags: '--boot <BOOT>',
     group: 'dhcp',
     help: lines(
-      'what guests boot from the network: [tag:T,]FILE[,SERVER] (again for more;',
-      'SERVER: an address or a name, default: the gateway)',
+      'what guests boot from the network: [tag:T,]FILE[,SERVER], SERVER an',
+      'address or a name, default: the gateway (again for more)',
     ),
     schema: repeated(BOOT, parseBoots),
     repeated: true,
+  },
+  'dhcp-probe': {
+    flags: '--dhcp-probe <MS>',
+    group: 'dhcp',
+    help: lines(
+      'how long an address is asked for by ARP before it is offered to a new',
+      'guest; at most 500, 0: it is not (default: 200)',
+    ),
+    schema: whole(0, 500, 'milliseconds'),
+  },
+  'lease-hook': {
+    flags: '--lease-hook <PROGRAM>',
+    group: 'dhcp',
+    help: lines(
+      'run at each lease event with the arguments',
+      'bound|renewed|released|expired|declined ADDRESS MAC HOSTNAME',
+    ),
+    schema: text(PROGRAM, parseProgram),
+  },
+  'release-on-detach': {
+    flags: '--release-on-detach',
+    group: 'dhcp',
+    help: 'free the leases of a guest whose port goes down and stays so for 3 s',
+    schema: FLAG,
+  },
+  'no-dhcp': {
+    flags: '--no-dhcp',
+    group: 'dhcp',
+    help: 'hand out no addresses',
+    schema: FLAG,
+  },
+  domain: {
+    flags: '--domain <NAME>',
+    group: 'dns',
+    help: "the domain of guests' names, which they are told (default: vsw.internal)",
+    schema: text(DOMAIN, parseDomain),
+  },
+  'dns-record': {
+    flags: '--dns-record <RECORD>',
+    group: 'dns',
+    help: lines(
+      'a name for guests and the host: nas=192.168.100.9, "www CNAME nas",',
+      '"@ MX 10 mail", "_http._tcp SRV 0 5 80 nas" (again for more)',
+    ),
+    schema: repeated(RECORD, parseRecords),
+    repeated: true,
+  },
+  dns: {
+    flags: '--dns <LIST>',
+    group: 'dns',
+    help: lines(
+      'DNS servers to ask for all other names: 9.9.9.9,1.1.1.1',
+      "(default: the host's own, followed as they change)",
+    ),
+    schema: list(RESOLVERS, parseResolvers),
+  },
+  'no-dns': {
+    flags: '--no-dns',
+    group: 'dns',
+    help: "serve no names; guests are told the servers of --dns, or the host's, themselves",
+    schema: FLAG,
   },
   'cloud-init': {
     flags: '--cloud-init <DIR>',
@@ -225,22 +248,6 @@ export const SETTINGS = {
       'environment and JSON on standard input',
     ),
     schema: text(PROGRAM, parseProgram),
-  },
-  'no-dns': {
-    flags: '--no-dns',
-    group: 'dhcp',
-    help: 'serve no names; guests are told the resolvers themselves',
-    schema: z.boolean({ error: 'expected true or false' }),
-  },
-  'dns-record': {
-    flags: '--dns-record <RECORD>',
-    group: 'dhcp',
-    help: lines(
-      'a name for guests and the host: nas=192.168.100.9, "www CNAME nas",',
-      '"@ MX 10 mail", "_http._tcp SRV 0 5 80 nas" (again for more)',
-    ),
-    schema: repeated(RECORD, parseRecords),
-    repeated: true,
   },
   uplink: {
     flags: '--uplink <KIND>',
@@ -284,7 +291,7 @@ export const SETTINGS = {
     flags: '--no-nat',
     group: 'gateway',
     help: 'route the subnet as it is; others need a route to it by this host',
-    schema: z.boolean({ error: 'expected true or false' }),
+    schema: FLAG,
   },
   forward: {
     flags: '--forward <LIST>',
@@ -324,15 +331,15 @@ export const SETTINGS = {
     flags: '--firewall <KIND>',
     group: 'host',
     help: lines(
-      'nft, iptables, ufw, firewalld, none: leave the host as it is, or auto:',
-      'what manages this host (default: auto)',
+      'nft, iptables, ufw, firewalld, auto: what manages this host, or',
+      'none: leave the host as it is (default: auto)',
     ),
     schema: oneOf('nft', 'iptables', 'ufw', 'firewalld', 'none', 'auto'),
   },
   'state-dir': {
     flags: '--state-dir <DIR>',
     group: 'host',
-    help: 'leases and the journal of host changes (default: /var/lib/vswitchd)',
+    help: 'leases, passwords, journal of host changes (default: /var/lib/vswitchd)',
     schema: text(FOLDER, parseFolder),
   },
   'run-dir': {

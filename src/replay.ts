@@ -5,12 +5,12 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { DnsConfig } from './config/dns.ts';
 import type { Config } from './config.ts';
 import { type Batch, BY_ADDRESS, FLOOD, GATEWAY_PORT } from './dataplane/batch.ts';
 import { counterMemory } from './dataplane/counters.ts';
 import { Dataplane } from './dataplane/dataplane.ts';
 import { fdbMemory } from './dataplane/fdb.ts';
-import type { DnsConfig } from './dnsconfig.ts';
 import { flowMemory } from './gateway/flowmemory.ts';
 import { Gateway } from './gateway/gateway.ts';
 import { MAX_NAMES } from './gateway/nametable.ts';

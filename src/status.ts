@@ -1,14 +1,15 @@
 /** The API's views, read from the data plane's shared memory and the control plane's tables. */
+import { monotonicMs, monotonicS } from './clock.ts';
 import type { Config, EgressConfig } from './config.ts';
 import type { DhcpView, EgressView, FlowView, Views } from './control/views.ts';
 import { Counters } from './dataplane/counters.ts';
 import { countEntries, listEntries } from './dataplane/fdb.ts';
 import type { SharedMemory } from './dataplane/messages.ts';
+import type { Life } from './events/life.ts';
 import type { Forwarding } from './forwarding.ts';
 import { type Flow, listFlows } from './gateway/flowmemory.ts';
 import type { EgressPolicy } from './gateway/policy.ts';
 import { stateName } from './gateway/tcpstate.ts';
-import type { Life } from './life.ts';
 import type { Naming } from './naming.ts';
 import { type PortTable, uplinkName } from './porttable.ts';
 import type { DhcpService } from './service/dhcp/service.ts';
@@ -17,10 +18,6 @@ import { uplinkText } from './settings/uplink.ts';
 import { VERSION } from './version.ts';
 import { formatIp4, formatMac } from './wire/address.ts';
 import * as ip4 from './wire/ipv4.ts';
-
-/** The clock that the data plane measures ages with, seconds: CLOCK_MONOTONIC. */
-const monotonicS = (): number => Number(process.hrtime.bigint() / 1_000_000_000n);
-export const monotonicMs = (): number => Number(process.hrtime.bigint() / 1_000_000n);
 
 /** The policy that the gateway has, and who knows the names in it; undefined: it has none. */
 interface EgressParts {

@@ -1,13 +1,15 @@
 /**
  * A running switch: its parts and the wires between them. Nothing is decided here; what stands here is the order.
  *
- *   locks → data plane → uplink → host plan, and undo what a killed instance left → leases → taps → API → ready
+ *   locks → data plane → uplink → host plan, and undo what a killed instance left → names → leases → cloud-init → taps
+ *   → API → ready
  *
  * Stopping goes the other way. A start that fails undoes what it had done.
  */
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { monotonicMs } from './clock.ts';
 import type { Config } from './config.ts';
 import { Api } from './control/api.ts';
 import type { Views } from './control/views.ts';
@@ -15,6 +17,7 @@ import { BY_ADDRESS, FLOOD } from './dataplane/batch.ts';
 import { type GatewaySettings, UPLINK_PORT } from './dataplane/messages.ts';
 import { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
+import { checkHooks, Life } from './events/life.ts';
 import { Forwarding } from './forwarding.ts';
 import { MAX_NAMES } from './gateway/nametable.ts';
 import { make, readPresent } from './host/apply.ts';
@@ -34,18 +37,17 @@ import { TapFollower } from './host/taps.ts';
 import { undo, undoStale } from './host/undo.ts';
 import { dhcpSettings, gatewaySettings } from './identity.ts';
 import { openLeases } from './leasestore.ts';
-import { checkHooks, Life } from './life.ts';
 import type { Log } from './log.ts';
 import { checkFolder, Metadata } from './metadata.ts';
 import { Naming } from './naming.ts';
 import { loadNative } from './port/native.ts';
 import { PortTable } from './porttable.ts';
 import type { Change as LeaseChange } from './service/dhcp/leases.ts';
-import { hostResolvers } from './service/dhcp/resolvers.ts';
 import { DhcpService } from './service/dhcp/service.ts';
 import { isDns } from './service/dns/service.ts';
 import { NameService } from './service/names/service.ts';
-import { monotonicMs, viewsOf } from './status.ts';
+import { hostResolvers } from './service/resolvers.ts';
+import { viewsOf } from './status.ts';
 import { uplinkOf } from './uplink.ts';
 import { UNSPECIFIED } from './wire/address.ts';
 

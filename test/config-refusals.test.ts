@@ -1,9 +1,9 @@
 /** What of the configuration is refused, and with which sentence: alone, and beside something else. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Given } from '../src/config/given.ts';
 import { readConfig } from '../src/config.ts';
 import { OperatorError } from '../src/errors.ts';
-import type { Given } from '../src/given.ts';
 
 const BASE = { subnet: '192.168.100.0/24', taps: 'tap0,tap1' };
 

@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Given } from '../src/config/given.ts';
 import { type Config, readConfig, readPlace, readReplayConfig } from '../src/config.ts';
 import { OperatorError } from '../src/errors.ts';
-import type { Given } from '../src/given.ts';
 import { dhcpSettings } from '../src/identity.ts';
 import { formatIp4, parseIp4 } from '../src/wire/address.ts';
 

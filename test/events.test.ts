@@ -2,9 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { DetachWatch } from '../src/detach.ts';
-import { EventBus, type SwitchEvent } from '../src/events.ts';
-import { eventOf, leaseEvent } from '../src/leaseevents.ts';
+import { EventBus, type SwitchEvent } from '../src/events/bus.ts';
+import { DetachWatch } from '../src/events/detach.ts';
+import { eventOf, leaseEvent } from '../src/events/leases.ts';
 import { type LeaseRecord, LeaseState } from '../src/service/dhcp/leases.ts';
 import { parseIp4 } from '../src/wire/address.ts';
 

@@ -1,9 +1,8 @@
 /**
  * The control API: HTTP and JSON over a unix socket.
  *
- *   GET    /v1/<resource>             a view: status, ports, macs, leases, flows, forwards, egress, dhcp
+ *   GET    /v1/<resource>             a view: status, ports, macs, leases, flows, forwards, egress, dhcp, dns
  *   GET    /v1/events                 what happens, a line each, till the reader leaves
- *   GET    /v1/<resource>             a view: status, ports, macs, leases, flows, forwards, egress, dns
  *   POST   /v1/forwards               {"forward": "8080:192.168.100.10:80"}
  *   DELETE /v1/forwards/tcp/8080
  *   GET    /v1/cloud-init/tap0        what the guest on that port gets

@@ -28,10 +28,14 @@ export interface MacView {
 export interface LeaseView {
   readonly address: string;
   readonly mac: string;
+  /** What the lease is known by: `id:` and option 61, `hw:`, type and hardware address, or `port:` and its name. */
+  readonly client: string;
   readonly hostname?: string;
+  /** `bound`, `expired`, `released`, `offered` or `declined` (quarantined). */
   readonly state: string;
+  /** Where it was seen last. */
   readonly port?: string;
-  /** Unix time, seconds. */
+  /** Unix time, seconds: the end of the lease, the offer or the quarantine. */
   readonly expires: number;
 }
 

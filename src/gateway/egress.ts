@@ -35,7 +35,7 @@ import {
 const LONGEST_ANSWER = RESERVED_SLOT - HEADROOM;
 
 /** Words of an entry in a list of names: guest, address, domain, and when it ends, in seconds of the monotonic clock. */
-export const NAME_WORDS = 4;
+const NAME_WORDS = 4;
 
 export class Egress {
   readonly #names: NameTable;

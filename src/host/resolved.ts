@@ -46,7 +46,7 @@ export function byHand(config: Served, runs: boolean): string | undefined {
   const [change] = splitDns(config);
   if (change === undefined || runs) return undefined;
   const domain = change.domains[0]?.slice(1);
-  return `guests' names on this host: systemd-resolved does not run; a resolver such as dnsmasq takes server=/${domain}/${change.server}, or /etc/resolv.conf "nameserver ${change.server}" as its first`;
+  return `this host does not find guests by name, as systemd-resolved does not run; give dnsmasq server=/${domain}/${change.server}, or make "nameserver ${change.server}" the first in /etc/resolv.conf`;
 }
 
 const isResolved = (change: Change): change is ResolvedChange => change.kind === 'resolved';

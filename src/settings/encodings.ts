@@ -5,7 +5,7 @@
  */
 import table from 'dhcp/lib/options.js';
 import { type Ip4, parseIp4, parseNetwork } from '../wire/address.ts';
-import { bytes16, bytes32, Code } from '../wire/dhcp.ts';
+import { bytes16, bytes32, bytesOf, Code } from '../wire/dhcp.ts';
 import { emitRoutes, emitSearchList, type Route } from '../wire/dhcpvalues.ts';
 import { Refusal } from './schema.ts';
 import { parseDomain } from './values.ts';
@@ -140,7 +140,7 @@ interface Encoding {
   encode(text: string): Uint8Array | undefined;
 }
 
-const asText: Encoding = { expects: 'a text', encode: text => new TextEncoder().encode(text) };
+const asText: Encoding = { expects: 'a text', encode: bytesOf };
 const asRaw: Encoding = { expects: 'bytes in hexadecimal', encode: rawBytes };
 
 const ENCODINGS: Readonly<Record<string, Encoding>> = {

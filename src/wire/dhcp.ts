@@ -136,6 +136,10 @@ export const bytes32 = (value: number): Uint8Array =>
   Uint8Array.of(value >>> 24, value >>> 16, value >>> 8, value);
 export const bytes16 = (value: number): Uint8Array => Uint8Array.of(value >>> 8, value);
 
+const encoder = new TextEncoder();
+/** A text in UTF-8, without an end: options have a length. */
+export const bytesOf = (text: string): Uint8Array => encoder.encode(text);
+
 /** Bytes from … to - 1 of their own; `slice` would not do, since a Buffer's shares memory, and costs more for a few bytes. */
 function copy(bytes: Uint8Array, from: number, to: number): Uint8Array {
   const own = new Uint8Array(to - from);

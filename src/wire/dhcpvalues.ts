@@ -3,7 +3,7 @@
  * client's own name (81, RFC 4702), and what relays add (82, RFC 3046).
  */
 import type { Ip4 } from './address.ts';
-import { bytes32 } from './dhcp.ts';
+import { bytes32, bytesOf } from './dhcp.ts';
 
 export interface Route {
   readonly network: Ip4;
@@ -27,13 +27,12 @@ export function hasDefaultRoute(value: Uint8Array): boolean {
 }
 
 const POINTER = 0xc000;
-const encoder = new TextEncoder();
 
 /** A domain name as labels, RFC 1035 §3.1; `complete`: with the root at its end. */
 export function emitName(name: string, complete: boolean): Uint8Array {
   const bytes: number[] = [];
   for (const label of name === '' ? [] : name.split('.')) {
-    const text = encoder.encode(label);
+    const text = bytesOf(label);
     bytes.push(text.length, ...text);
   }
   if (complete) bytes.push(0);
@@ -105,7 +104,7 @@ function wireLabel(name: Uint8Array): string | undefined {
 
 /** The server's option 81; its response codes are 255 (RFC 4702 §2.2). `name` as text, `complete`: it ends at the root. */
 export function emitClientName(flags: number, name: string, complete: boolean): Uint8Array {
-  const value = (flags & FQDN.E) === 0 ? encoder.encode(name) : emitName(name, complete);
+  const value = (flags & FQDN.E) === 0 ? bytesOf(name) : emitName(name, complete);
   const bytes = new Uint8Array(FQDN_HEADER + value.length);
   bytes.set([flags, 255, 255]);
   bytes.set(value, FQDN_HEADER);

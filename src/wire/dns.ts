@@ -3,6 +3,7 @@
  * name has. What resolvers and zones need of records and of EDNS stands in dnsrecords.ts and dnsquery.ts.
  */
 import type { Ip4 } from './address.ts';
+import { MAX_LABEL, MAX_NAME, MAX_POINTERS, POINTER } from './dnsrecords.ts';
 
 export const DNS_PORT = 53;
 
@@ -18,12 +19,6 @@ const RESPONSE = 0x8000;
 const OPCODE_AND_RCODE = 0x780f;
 const TYPE_A = 1;
 const TYPE_CNAME = 5;
-const POINTER = 0xc0;
-const MAX_LABEL = 63;
-/** RFC 1035 §2.3.4. */
-const MAX_NAME = 255;
-/** Pointers in one name; those who write messages need one or two. */
-const MAX_POINTERS = 32;
 /** Aliases of aliases; resolvers follow fewer. */
 const MAX_CHAIN = 16;
 

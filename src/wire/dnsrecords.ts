@@ -6,11 +6,13 @@ export const TYPE_SOA = 6;
 export const TYPE_OPT = 41;
 export const TYPE_TSIG = 250;
 
-const MAX_LABEL = 63;
-const MAX_NAME = 255;
-const POINTER = 0xc0;
+/** Bytes of a label, and of a name with its lengths: RFC 1035 §2.3.4. */
+export const MAX_LABEL = 63;
+export const MAX_NAME = 255;
+/** The two bits that make a length a pointer, RFC 1035 §4.1.4. */
+export const POINTER = 0xc0;
 /** Pointers in one name; those who write messages need one or two. */
-const MAX_POINTERS = 32;
+export const MAX_POINTERS = 32;
 
 export const readU16 = (message: Uint8Array, at: number): number =>
   ((message[at] as number) << 8) | (message[at + 1] as number);
@@ -30,7 +32,7 @@ export function writeU32(message: Uint8Array, at: number, value: number): void {
 }
 
 /** Where what follows the name at `from` begins; -1: it is broken. Pointers must go backwards, so that they end. */
-export function endOfName(message: Uint8Array, from: number): number {
+function endOfName(message: Uint8Array, from: number): number {
   let [at, begin, end, bytes, pointers] = [from, from, -1, 1, 0];
   for (;;) {
     const length = message[at];

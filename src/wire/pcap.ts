@@ -12,7 +12,7 @@ export interface Captured {
   readonly originalLength: number;
 }
 
-export const LINK_ETHERNET = 1;
+const LINK_ETHERNET = 1;
 const MICRO = 0xa1b2c3d4;
 const NANO = 0xa1b23c4d;
 const SECTION = 0x0a0d0d0a;

@@ -1,9 +1,9 @@
 /** Findings on facts that were made up: what is told, how badly, and what is not told. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import type { Given } from '../../src/config/given.ts';
 import { readReplayConfig } from '../../src/config.ts';
 import { diagnosisText } from '../../src/control/diagnosis.ts';
-import type { Given } from '../../src/given.ts';
 import { examine } from '../../src/host/doctor/doctor.ts';
 import type { Facts } from '../../src/host/doctor/facts.ts';
 import { type Finding, isOurs } from '../../src/host/doctor/finding.ts';

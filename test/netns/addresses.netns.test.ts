@@ -12,10 +12,6 @@ import { plugIn, stageTests, TAPS } from './stage.ts';
 const inStage = stageTests('ad', import.meta.url);
 const SCRIPT = join(projectRoot(), 'tools', 'udhcpc-script.sh');
 const RELAY = join(projectRoot(), 'node_modules', '.cache', 'vswitchd-test', 'usr', 'sbin', 'dhcrelay');
-const once = (name: string, ...more: string[]): string[] => [
-  ...['udhcpc', '-i', name, '-n', '-q', '-f', '-t', '5', '-T', '1', '-s', SCRIPT],
-  ...more,
-];
 
 inStage(
   'a tap’s address is its guest’s, with another MAC at once; and what dhclient is told',
@@ -69,9 +65,8 @@ inStage('copies of one image, with one client id, get an address each', async st
   await plugIn(stage, 'tap0', red);
   await plugIn(stage, 'tap1', blue);
   const id = '0x3d:ff0102030405060708';
-  await lab.inside(red, ...once('tap0', '-x', id));
-  await lab.inside(blue, ...once('tap1', '-x', id));
-  const [first, second] = [await lab.address(red, 'tap0'), await lab.address(blue, 'tap1')];
+  const first = await lab.lease(red, 'tap0', '-x', id);
+  const second = await lab.lease(blue, 'tap1', '-x', id);
   assert.is.not(first, second);
   await lab.ping(red, second);
   assert.equal(

@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import type { LeaseView } from '../../src/control/views.ts';
 import { type Lab, lineFrom, until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
-import { openDatagram } from '../../src/service/dhcp/frame.ts';
+import { openDatagram } from '../../src/service/datagram.ts';
 import { formatIp4, type Ip4 } from '../../src/wire/address.ts';
 import { Code, type DhcpMessage, int32, MessageType, parse } from '../../src/wire/dhcp.ts';
 import * as pcap from '../../src/wire/pcap.ts';

@@ -6,7 +6,7 @@ import * as assert from 'uvu/assert';
 import type { EgressView } from '../../src/control/views.ts';
 import { lineFrom } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
-import { addOutside, GATEWAY, OUTSIDE, plugIn, type Stage, stageTests, TAPS } from './stage.ts';
+import { addOutside, ctl, GATEWAY, OUTSIDE, plugIn, type Stage, stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('eg', import.meta.url);
 /** Behind the outside, where every address is there: one of the internet, but for the test of special ranges. */
@@ -129,13 +129,7 @@ inStage(
     assert.ok(
       view.names.some(({ name, address }) => name === 'n100.allowed.test' && address === '9.9.9.100'),
     );
-    const text = await lab.inside(
-      host,
-      join(projectRoot(), 'bin/vswitchctl'),
-      '--run-dir',
-      lab.folder,
-      'egress',
-    );
+    const text = await ctl(stage, 'egress');
     assert.match(text, new RegExp(`allow tcp/443 \\*\\.allowed\\.test +${ROUNDS + 1}\n`));
     assert.match(text, /otherwise none: denied +\d+\n/);
     assert.match(text, /n149\.allowed\.test +9\.9\.9\.149 +\d+s|n149\.allowed\.test +9\.9\.9\.149 +1m\d+s/);

@@ -6,7 +6,17 @@ import * as assert from 'uvu/assert';
 import type { ForwardView } from '../../src/control/views.ts';
 import { ended, lineFrom, until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
-import { addOutside, GATEWAY, OUTSIDE, plugIn, type Stage, snapshot, stageTests, TAPS } from './stage.ts';
+import {
+  addOutside,
+  ctl,
+  GATEWAY,
+  OUTSIDE,
+  plugIn,
+  type Stage,
+  snapshot,
+  stageTests,
+  TAPS,
+} from './stage.ts';
 
 const inStage = stageTests('fo', import.meta.url);
 
@@ -39,9 +49,6 @@ const fetch = async (
   kind = 'tcp',
 ): Promise<string> =>
   (await lab.inside(netns, process.execPath, '-e', FETCH, host, String(port), kind)).trim();
-
-const ctl = ({ lab, host }: Stage, ...words: string[]): Promise<string> =>
-  lab.inside(host, join(projectRoot(), 'bin', 'vswitchctl'), '--run-dir', lab.folder, ...words);
 
 /** A web server on guest red, which has a fixed address. */
 async function serve({ lab, red }: Stage): Promise<void> {
@@ -118,8 +125,7 @@ inStage('forwards come and go at run time, and a guest is found by its name', as
   );
   assert.is(await fetch(stage, out, LAN, 8080), `you are ${OUTSIDE}`);
   assert.match(await ctl(stage, 'forward', 'add', '8081:web:80'), /nobody has that name/);
-  const script = join(projectRoot(), 'tools', 'udhcpc-script.sh');
-  await lab.inside(red, 'udhcpc', '-i', 'tap0', '-n', '-q', '-f', '-x', 'hostname:web', '-s', script);
+  await lab.lease(red, 'tap0', '-x', 'hostname:web');
   await until('the guest is found', 3_000, async () =>
     (await lab.ask<ForwardView[]>('forwards')).every(({ address }) => address !== undefined),
   );

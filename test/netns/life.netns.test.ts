@@ -12,18 +12,13 @@ import { ended, until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
 import { Code, emit, MessageType } from '../../src/wire/dhcp.ts';
 import { sh } from '../port/namespace.ts';
-import { GATEWAY, plugIn, type Stage, served, stageTests, TAPS } from './stage.ts';
+import { stateOf } from './dhcp.ts';
+import { ctl, GATEWAY, plugIn, type Stage, served, stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('li', import.meta.url);
 const vswitchctl = join(projectRoot(), 'bin', 'vswitchctl');
 const TEN = '192.168.100.10';
 const ELEVEN = '192.168.100.11';
-
-const ctl = ({ lab, host }: Stage, ...words: string[]): Promise<string> =>
-  lab.inside(host, vswitchctl, '--run-dir', lab.folder, ...words);
-
-const stateOf = async ({ lab }: Stage, address: string): Promise<string | undefined> =>
-  (await lab.ask<LeaseView[]>('leases')).find(lease => lease.address === address)?.state;
 
 /** All that a program says, as it comes. */
 function listen(stage: Stage, ...words: string[]): { readonly text: string } {
@@ -39,7 +34,7 @@ function listen(stage: Stage, ...words: string[]): { readonly text: string } {
 async function release({ lab }: Stage, netns: string, address: string): Promise<void> {
   const { client } = (await lab.ask<LeaseView[]>('leases')).find(
     lease => lease.address === address,
-  ) as LeaseView & { client: string };
+  ) as LeaseView;
   const id = Buffer.from(client.replace(/^id:/, ''), 'hex');
   const said = { ciaddr: ip(address), server: SERVER, options: new Map([[Code.ClientId as number, id]]) };
   const payload = Buffer.from(emit(message(MessageType.Release, said), 548)).toString('hex');
@@ -64,7 +59,7 @@ inStage('an address that a guest has set by hand and never spoken from is not gi
   assert.is(await lab.lease(blue, 'tap1'), ELEVEN);
   const ms = performance.now() - start;
   assert.ok(ms < 1_000, `${ms} ms`);
-  assert.is(await stateOf(stage, TEN), 'declined');
+  assert.is(await stateOf(stage.lab, TEN), 'declined');
   const mac = JSON.parse(await lab.ip(red, '-j', 'link', 'show', 'tap0'))[0].address as string;
   assert.match(log, new RegExp(`${TEN} is in use by ${mac} on tap0`));
   const { probes, pool, received } = JSON.parse(await ctl(stage, '--json', 'dhcp')) as DhcpView;
@@ -93,16 +88,7 @@ inStage('events and the hook tell of a lease, in order; the hook outlives none o
       `test "$1" != released || { echo no more >&2; exit 7; }\n`,
     { mode: 0o755 },
   );
-  const child = await lab.startSwitch(
-    host,
-    ...TAPS,
-    '--lease-hook',
-    hook,
-    '--domain',
-    'vm.test',
-    '--lease-time',
-    '10',
-  );
+  const child = await lab.startSwitch(host, ...TAPS, '--lease-hook', hook, '--lease-time', '10');
   let log = '';
   child.stdout?.on('data', chunk => {
     log += chunk;
@@ -115,13 +101,12 @@ inStage('events and the hook tell of a lease, in order; the hook outlives none o
     await served(lab, 'tap1', 'packet');
   }
   await plugIn(stage, 'tap0', red);
-  const script = join(projectRoot(), 'tools', 'udhcpc-script.sh');
-  const udhcpc = ['udhcpc', '-i', 'tap0', '-n', '-q', '-f', '-x', 'hostname:vm1', '-s', script];
-  await lab.inside(red, ...udhcpc);
+  const lease = (): Promise<string> => lab.lease(red, 'tap0', '-x', 'hostname:vm1');
+  await lease();
   await sleep(1_000); // a lease that ends in the same second is the same lease
-  await lab.inside(red, ...udhcpc);
+  await lease();
   await until('the lease has ended', 15_000, async () => json.text.includes('lease-expired'));
-  await lab.inside(red, ...udhcpc);
+  await lease();
   await release(stage, red, TEN);
   await until('it is released', 5_000, async () => json.text.includes('lease-released'));
   const events = linesOf(json.text).map(line => JSON.parse(line) as EventView);
@@ -148,7 +133,7 @@ inStage('events and the hook tell of a lease, in order; the hook outlives none o
   assert.equal(
     linesOf(readFileSync(told, 'utf8')),
     ['bound', 'renewed', 'expired', 'bound', 'released'].map(
-      event => `4 ${event} ${TEN} ${mac} vm1|${event} tap0 vsw0 vm.test`,
+      event => `4 ${event} ${TEN} ${mac} vm1|${event} tap0 vsw0 vsw.internal`,
     ),
   );
   await until('its failure was told', 3_000, async () => log.includes('released'));
@@ -192,14 +177,18 @@ for (const [what, options, state] of [
     const others = await lab.lease(blue, 'tap1');
     await lab.ip(red, 'link', 'delete', 'tap0');
     const start = performance.now();
-    const released = until('it is released', 5_000, async () => (await stateOf(stage, mine)) === 'released');
+    const released = until(
+      'it is released',
+      5_000,
+      async () => (await stateOf(stage.lab, mine)) === 'released',
+    );
     const after = await released.then(
       () => performance.now() - start,
       () => Number.NaN,
     );
-    assert.is(await stateOf(stage, mine), state);
+    assert.is(await stateOf(stage.lab, mine), state);
     if (state === 'released') assert.ok(after > 2_800, `${after} ms`);
-    assert.is(await stateOf(stage, others), 'bound');
+    assert.is(await stateOf(stage.lab, others), 'bound');
     assert.is(await ended(child, 'SIGTERM', 8_000), 0);
   });
 

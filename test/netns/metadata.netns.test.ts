@@ -8,9 +8,8 @@ import { GATEWAY_MAC } from '../../fixtures/arp.ts';
 import { ethernetFrame, ip, mac, tcpPacket } from '../../fixtures/packets.ts';
 import type { CloudInitView } from '../../src/control/views.ts';
 import { ended, lineFrom, until } from '../../src/lab.ts';
-import { projectRoot } from '../../src/port/native.ts';
 import { ACK, FIN, PSH, RST, SYN } from '../../src/wire/tcp.ts';
-import { addOutside, GATEWAY, plugIn, portOf, type Stage, stageTests, TAPS } from './stage.ts';
+import { addOutside, ctl, GATEWAY, plugIn, portOf, type Stage, stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('md', import.meta.url);
 const SERVICE = `http://${GATEWAY}:8000`;
@@ -96,8 +95,7 @@ inStage(
       );
     assert.not.match(await lab.ip(host, 'addr'), /169\.254\.169\.254/);
 
-    const ctl = join(projectRoot(), 'bin/vswitchctl');
-    const shown = await lab.inside(host, ctl, '--run-dir', lab.folder, 'cloud-init', 'tap0');
+    const shown = await ctl(stage, 'cloud-init', 'tap0');
     assert.match(shown, /^tap0 {2}\S+ {2}192\.168\.100\.\d+ {2}instance i-\w{17} {2}host name tap0\n/);
     assert.match(shown, /== user-data: \S+\/tap0\/user-data\nedited\n/);
     assert.match(shown, /== vendor-data: no file, so empty/);
@@ -210,7 +208,7 @@ inStage('requests that are crooked, slow or many cost nobody else anything', asy
 });
 
 inStage('a one-time password is served till the guest phones home, and the hook is told', async stage => {
-  const { lab, host, red } = stage;
+  const { lab, red } = stage;
   const heard = join(lab.folder, 'heard');
   const hook = join(lab.folder, 'hook');
   writeFileSync(hook, `#!/bin/sh\n(env | grep ^VSWITCHD_; cat) > ${heard}.new; mv ${heard}.new ${heard}\n`, {
@@ -251,8 +249,7 @@ inStage('a one-time password is served till the guest phones home, and the hook 
   assert.is.not(await ask(stage, red, `${SERVICE}/user-data`), first);
   const spent = await lab.ask<CloudInitView>('cloud-init/tap0');
   assert.equal([spent.password, spent.phonedHome?.fields.hostname], [undefined, 'web1']);
-  const ctl = join(projectRoot(), 'bin/vswitchctl');
-  const shown = await lab.inside(host, ctl, '--run-dir', lab.folder, 'cloud-init', 'reset', 'tap0');
+  const shown = await ctl(stage, 'cloud-init', 'reset', 'tap0');
   assert.match(shown, /one-time password: \w{20}\n/);
   assert.match(
     await ask(stage, red, `${SERVICE}/user-data`),

@@ -8,9 +8,9 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { DnsView } from '../../src/control/views.ts';
-import { ended, until } from '../../src/lab.ts';
-import { projectRoot } from '../../src/port/native.ts';
-import { addOutside, GATEWAY, OUTSIDE, plugIn, type Stage, stageTests, TAPS } from './stage.ts';
+import { ended } from '../../src/lab.ts';
+import { ctl, GATEWAY, OUTSIDE, plugIn, type Stage, stageTests, TAPS } from './stage.ts';
+import { startUpstream } from './upstream.ts';
 
 const inStage = stageTests('na', import.meta.url);
 
@@ -23,30 +23,6 @@ printf 'nameserver %s\\nsearch %s\\n' "$dns" "$domain" >"$RESOLV"
 `;
 
 const BIG = Array.from({ length: 40 }, (_, i) => `--txt-record=big.example.com,${i}-${'x'.repeat(50)}`);
-
-/** The server above: everything below example.com is 9.9.9.9. */
-async function startUpstream(stage: Stage): Promise<() => string> {
-  const { lab } = stage;
-  const out = await addOutside(stage);
-  const log = join(lab.folder, 'upstream.log');
-  writeFileSync(log, '');
-  const server = lab.spawn(
-    out,
-    'dnsmasq',
-    ...['--no-daemon', '--conf-file=/dev/null', '--no-resolv', '--no-hosts', '--bind-interfaces'],
-    ...[`--listen-address=${OUTSIDE}`, '--address=/example.com/9.9.9.9', '--log-queries=extra'],
-    ...[`--log-facility=${log}`, '--pid-file=', '--max-ttl=60', '--local-ttl=60'],
-    ...BIG,
-  );
-  server.stderr?.resume();
-  await until('the server above answers', 10_000, () =>
-    lab.inside(out, 'dig', '+short', '+tries=1', '+time=1', `@${OUTSIDE}`, 'up.example.com').then(
-      said => said.includes('9.9.9.9'),
-      () => false,
-    ),
-  );
-  return () => readFileSync(log, 'utf8');
-}
 
 /** A guest gets a lease under a name; the file that says what it was told. */
 async function lease({ lab }: Stage, netns: string, tap: string, name: string): Promise<string> {
@@ -73,7 +49,7 @@ inStage(
   'guests are found by name, everybody else by the server above, and strangers are not served',
   async stage => {
     const { lab, host, red, blue } = stage;
-    const asked = await startUpstream(stage);
+    const asked = await startUpstream(stage, ...BIG);
     const records = ['--dns-record', 'nas=192.168.100.9', '--dns-record', 'www CNAME vm1'];
     await lab.startSwitch(host, ...TAPS, '--dns', OUTSIDE, ...records);
     await plugIn(stage, 'tap0', red);
@@ -140,8 +116,10 @@ inStage(
       view.upstreams.map(({ address, alive }) => [address, alive]),
       [[OUTSIDE, true]],
     );
-    const ctl = await lab.inside(host, join(projectRoot(), 'bin/vswitchctl'), '--run-dir', lab.folder, 'dns');
-    assert.match(ctl, new RegExp(`vm2.vsw.internal +${two.replaceAll('.', '\\.')} +lease`));
+    assert.match(
+      await ctl(stage, 'dns'),
+      new RegExp(`vm2.vsw.internal +${two.replaceAll('.', '\\.')} +lease`),
+    );
     const log = asked();
     assert.match(log, /query\[A\] a\.example\.com/i);
     assert.not.match(log, /vm\d|vsw|in-addr|local|nas/i);

@@ -3,37 +3,19 @@
  * The host finds guests by name, through the real systemd-resolved: it asks the gateway for them and for nothing else, knows
  * nothing of it afterwards, and is itself whom guests' other questions go to.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ended, until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
 import { makeResolvedPrivate, setResolvConf, startResolved } from './resolved.ts';
-import { addOutside, GATEWAY, OUTSIDE, plugIn, type Stage, stageTests, TAPS } from './stage.ts';
+import { GATEWAY, OUTSIDE, plugIn, type Stage, stageTests, TAPS } from './stage.ts';
+import { startUpstream } from './upstream.ts';
 
 const inStage = stageTests('re', import.meta.url);
 makeResolvedPrivate();
 
 const vswitchd = join(projectRoot(), 'bin/vswitchd');
-
-/** A server outside, which is the host's; what it was asked. */
-async function startUpstream(stage: Stage): Promise<() => string> {
-  const { lab } = stage;
-  const out = await addOutside(stage);
-  const log = join(lab.folder, 'upstream.log');
-  writeFileSync(log, '');
-  const words = ['--no-daemon', '--conf-file=/dev/null', '--no-resolv', '--no-hosts', '--bind-interfaces'];
-  const where = [`--listen-address=${OUTSIDE}`, '--address=/example.com/9.9.9.9', '--log-queries'];
-  lab.spawn(out, 'dnsmasq', ...words, ...where, `--log-facility=${log}`, '--pid-file=').stderr?.resume();
-  return () => readFileSync(log, 'utf8');
-}
-
-const lease = ({ lab }: Stage, netns: string, tap: string, name: string): Promise<string> => {
-  const script = join(projectRoot(), 'tools/udhcpc-script.sh');
-  const words = ['-i', tap, '-n', '-q', '-f', '-t', '5', '-T', '1', '-x', `hostname:${name}`, '-s', script];
-  return lab.inside(netns, 'udhcpc', ...words);
-};
 
 /** What resolvectl shows, without which server answered last and the columns that depend on it. */
 const statusOf = async ({ lab, host }: Stage): Promise<string> =>
@@ -59,8 +41,7 @@ inStage('names of guests are asked of the gateway, the rest is not, and all is u
 
   const child = await lab.startSwitch(host, ...TAPS);
   await plugIn(stage, 'tap0', red);
-  await lease(stage, red, 'tap0', 'vm1');
-  const address = await lab.address(red, 'tap0');
+  const address = await lab.lease(red, 'tap0', '-x', 'hostname:vm1');
   await until('the link is asked', 5_000, async () =>
     /Current Scopes: DNS/.test(LINK.exec(await status())?.[0] ?? ''),
   );
@@ -121,7 +102,7 @@ inStage(
     const dry = await lab.inside(host, vswitchd, ...TAPS, '--dry-run');
     assert.match(
       dry,
-      `# guests' names on this host: systemd-resolved does not run; a resolver such as dnsmasq takes server=/vsw.internal/${GATEWAY}`,
+      `# this host does not find guests by name, as systemd-resolved does not run; give dnsmasq server=/vsw.internal/${GATEWAY}`,
     );
     assert.not.match(dry, /resolvectl/);
     const child = lab.spawnSwitch(host, ...TAPS);
@@ -130,8 +111,8 @@ inStage(
       said += String(chunk);
     });
     await until('it is ready', 10_000, async () => said.includes('ready'));
-    assert.match(said, /guests' names on this host: systemd-resolved does not run/);
-    assert.not.match(await lab.inside(host, vswitchd, ...TAPS, '--dry-run', '--no-dns'), /guests' names/);
+    assert.match(said, /this host does not find guests by name, as systemd-resolved does not run/);
+    assert.not.match(await lab.inside(host, vswitchd, ...TAPS, '--dry-run', '--no-dns'), /guests by name/);
   },
 );
 

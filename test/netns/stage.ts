@@ -1,8 +1,9 @@
 /** What the namespace tests stand on: a lab whose host runs the switch, with a world outside, and snapshots of the host. */
-
+import { join } from 'node:path';
 import { test } from 'uvu';
 import type { PortView } from '../../src/control/views.ts';
 import { Lab, until } from '../../src/lab.ts';
+import { projectRoot } from '../../src/port/native.ts';
 import { enterNamespace } from '../port/namespace.ts';
 
 export const SUBNET = '192.168.100.0/24';
@@ -77,6 +78,10 @@ export async function portOf(lab: Lab, name: string): Promise<PortView> {
   if (port === undefined) throw new Error(`there is no port ${name}`);
   return port;
 }
+
+/** What vswitchctl says on the host of the running switch. */
+export const ctl = ({ lab, host }: Stage, ...words: string[]): Promise<string> =>
+  lab.inside(host, join(projectRoot(), 'bin', 'vswitchctl'), '--run-dir', lab.folder, ...words);
 
 /** All that a switch may change on its host, as text. */
 export async function snapshot({ lab, host }: Stage): Promise<string> {

@@ -1,12 +1,10 @@
 // timeout: 120 s
 /** The main job in namespaces: taps followed, guests, host and outside reached. */
-import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { FlowView, LeaseView, StatusView } from '../../src/control/views.ts';
 import { lineFrom, until } from '../../src/lab.ts';
-import { projectRoot } from '../../src/port/native.ts';
-import { addOutside, GATEWAY, OUTSIDE, plugIn, portOf, served, stageTests, TAPS } from './stage.ts';
+import { addOutside, ctl, GATEWAY, OUTSIDE, plugIn, portOf, served, stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('sw', import.meta.url);
 
@@ -111,7 +109,7 @@ inStage('a full MAC table is told, and frames pass all the same', async stage =>
   const { macs, maxMacs, unlearnt } = await lab.ask<StatusView>('status');
   assert.equal([macs, maxMacs], [16, 16]);
   assert.ok(unlearnt >= 8, `${unlearnt}`);
-  const screen = await lab.inside(host, join(projectRoot(), 'bin', 'vswitchctl'), '--run-dir', lab.folder);
+  const screen = await ctl(stage);
   assert.match(screen, /MAC table 16\/16: \d+ frames came from addresses that it had no room for/);
 });
 

@@ -13,8 +13,8 @@ import {
   SERVER,
 } from '../../fixtures/dhcp.ts';
 import type { GivenOption } from '../../src/service/dhcp/options.ts';
-import { hostResolvers, resolversIn } from '../../src/service/dhcp/resolvers.ts';
 import { MemoryStore } from '../../src/service/dhcp/store.ts';
+import { hostResolvers, resolversIn } from '../../src/service/resolvers.ts';
 import { formatIp4 } from '../../src/wire/address.ts';
 import * as sums from '../../src/wire/checksum.ts';
 import { BROADCAST_FLAG, Code, emit, int32, MessageType, uint16, uint32 } from '../../src/wire/dhcp.ts';

@@ -4,24 +4,23 @@
  * at no more than has ended.
  */
 import type { Ip4 } from '../../wire/address.ts';
+import { Heap, type Member } from './heap.ts';
 import type { LeaseRecord } from './leases.ts';
 
 /** A lease that runs, or whose end nobody was told of yet. */
-interface End {
+interface End extends Member {
   record: LeaseRecord;
-  /** Index in the heap. */
-  slot: number;
 }
 
 const atS = (end: End): number => end.record.expiresS;
 
 export class Expiry {
-  readonly #heap: End[] = [];
+  readonly #heap = new Heap(atS);
   readonly #byIp = new Map<Ip4, End>();
 
   /** Ends that are still to come. */
   get size(): number {
-    return this.#heap.length;
+    return this.#heap.size;
   }
 
   /** The address's lease is this one from now on; undefined: there is none. */
@@ -30,13 +29,12 @@ export class Expiry {
     if (record === undefined) {
       if (end !== undefined) this.#remove(end);
     } else if (end === undefined) {
-      const added = { record, slot: this.#heap.length };
+      const added = { record, slot: 0 };
       this.#byIp.set(ip, added);
-      this.#heap.push(added);
-      this.#settle(added);
+      this.#heap.add(added);
     } else {
       end.record = record;
-      this.#settle(end);
+      this.#heap.settle(end);
     }
   }
 
@@ -49,7 +47,7 @@ export class Expiry {
   /** Takes out leases that have ended by `nowS`, Unix time in seconds, in the order of their ends, at most `limit`. */
   take(nowS: number, limit: number): LeaseRecord[] {
     const ended: LeaseRecord[] = [];
-    for (let end = this.#heap[0]; end !== undefined && atS(end) <= nowS; end = this.#heap[0]) {
+    for (let end = this.#heap.first(); end !== undefined && atS(end) <= nowS; end = this.#heap.first()) {
       if (ended.length === limit) break;
       this.#remove(end);
       ended.push(end.record);
@@ -59,35 +57,6 @@ export class Expiry {
 
   #remove(end: End): void {
     this.#byIp.delete(end.record.ip);
-    const last = this.#heap.pop()!;
-    if (last === end) return;
-    this.#place(last, end.slot);
-    this.#settle(last);
-  }
-
-  /** Restores the heap's order after one end has changed. */
-  #settle(end: End): void {
-    const heap = this.#heap;
-    let { slot } = end;
-    while (slot > 0) {
-      const parent = (slot - 1) >> 1;
-      if (atS(heap[parent]!) <= atS(end)) break;
-      this.#place(heap[parent]!, slot);
-      slot = parent;
-    }
-    for (;;) {
-      let child = 2 * slot + 1;
-      if (child >= heap.length) break;
-      if (child + 1 < heap.length && atS(heap[child + 1]!) < atS(heap[child]!)) child++;
-      if (atS(end) <= atS(heap[child]!)) break;
-      this.#place(heap[child]!, slot);
-      slot = child;
-    }
-    this.#place(end, slot);
-  }
-
-  #place(end: End, slot: number): void {
-    this.#heap[slot] = end;
-    end.slot = slot;
+    this.#heap.remove(end);
   }
 }

@@ -39,7 +39,7 @@ export interface Lease {
   record: LeaseRecord;
   /** Unix time, seconds, till which an offer holds the address; 0: no offer is out. */
   offeredUntilS: number;
-  /** Index in its shelf's heap. */
+  /** Index in its shelf's heap; NOWHERE: in none. */
   slot: number;
 }
 

@@ -7,7 +7,7 @@
  */
 import type { HostReservation } from '../../config.ts';
 import { formatIp4, type Ip4, UNSPECIFIED } from '../../wire/address.ts';
-import { bytes16, bytes32, Code, int32 } from '../../wire/dhcp.ts';
+import { bytes16, bytes32, bytesOf, Code, int32 } from '../../wire/dhcp.ts';
 import { emitRoutes, hasDefaultRoute } from '../../wire/dhcpvalues.ts';
 import type { PoolSettings } from './pools.ts';
 import { type Facts, type TagRule, testOf } from './tags.ts';
@@ -82,8 +82,6 @@ const MAX_KEPT = 4_096;
  */
 const ON_REQUEST = new Set<number>([Code.Routes, Code.MicrosoftRoutes, Code.TftpServer, Code.BootFile]);
 
-const encoder = new TextEncoder();
-
 const addresses = (list: readonly Ip4[]): Uint8Array => {
   const bytes = new Uint8Array(4 * list.length);
   for (const [i, ip] of list.entries()) bytes.set(bytes32(ip), 4 * i);
@@ -98,7 +96,7 @@ function networkOptions(network: NetworkOptions, pool: PoolSettings): Map<number
     [Code.Broadcast, bytes32(pool.broadcast)],
   ]);
   if (network.dns.length > 0) options.set(Code.Dns, addresses(network.dns));
-  if (network.domain !== '') options.set(Code.DomainName, encoder.encode(network.domain));
+  if (network.domain !== '') options.set(Code.DomainName, bytesOf(network.domain));
   return options;
 }
 
@@ -175,7 +173,7 @@ export class OptionPolicy {
     for (const [code, { value }] of given) options.set(code, value);
     for (const code of [Code.Routes, Code.MicrosoftRoutes]) this.#completeRoutes(options, given, code);
     if (host !== undefined && host.name !== '' && !given.has(Code.HostName))
-      options.set(Code.HostName, encoder.encode(host.name));
+      options.set(Code.HostName, bytesOf(host.name));
     const [first] = inOrder(this.#settings.boots, rank);
     const boot = first === undefined ? undefined : this.#boot(first, options);
     return { options, usual: [...options.keys()].filter(code => !ON_REQUEST.has(code)), boot };
@@ -198,8 +196,8 @@ export class OptionPolicy {
   /** Sets options 66 and 67 too, for those that ask; what was given for them counts more. */
   #boot({ file, server }: GivenBoot, options: Map<number, Uint8Array>): Boot {
     const next = server ?? this.#settings.address;
-    const bytes = encoder.encode(file);
-    const name = encoder.encode(typeof next === 'string' ? next : formatIp4(next));
+    const bytes = bytesOf(file);
+    const name = bytesOf(typeof next === 'string' ? next : formatIp4(next));
     if (!options.has(Code.TftpServer)) options.set(Code.TftpServer, name);
     if (!options.has(Code.BootFile)) options.set(Code.BootFile, bytes);
     return {

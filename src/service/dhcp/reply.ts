@@ -8,6 +8,7 @@ import { type Ip4, type Mac, UNSPECIFIED as NONE } from '../../wire/address.ts';
 import {
   BROADCAST_FLAG,
   bytes32,
+  bytesOf,
   CLIENT_PORT,
   Code,
   type DhcpMessage,
@@ -18,8 +19,8 @@ import {
   uint16,
   uint32,
 } from '../../wire/dhcp.ts';
+import { PACKET_OVERHEAD } from '../datagram.ts';
 import type { Client } from './claims.ts';
-import { PACKET_OVERHEAD } from './frame.ts';
 import { type Naming, naming } from './hostnames.ts';
 import type { OptionPolicy, Told } from './options.ts';
 import { LOCAL, type Place } from './pools.ts';
@@ -56,7 +57,6 @@ const BROADCAST = -1 as Ip4;
 const BROADCAST_MAC: Mac = { hi: 0xffff, lo: -1 };
 /** RFC 2131 §2: what every client takes, and the least that option 57 may say; IP header included. */
 const MIN_MAX_SIZE = 576;
-const encoder = new TextEncoder();
 /** UEFI's HTTP boot takes an answer for its own when option 60 says so; its clients' begins the same. */
 const HTTP_CLIENT = 'HTTPClient';
 /** RFC 4578 §2.3: a type and a UUID. */
@@ -84,7 +84,7 @@ export class Replies {
   }
 
   refuse(ask: Ask, why: string): Reply {
-    return this.#reply(ask, MessageType.Nak, NONE, new Map([[Code.Message as number, encoder.encode(why)]]));
+    return this.#reply(ask, MessageType.Nak, NONE, new Map([[Code.Message as number, bytesOf(why)]]));
   }
 
   /** An ACK of an INFORM: to whom asks, without address and times. */
@@ -144,7 +144,7 @@ export class Replies {
     const machine = message.options.get(Code.MachineId);
     if (machine?.length === MACHINE_ID_SIZE) options.set(Code.MachineId, machine);
     if (told.boot?.http && vendorClass(message).startsWith(HTTP_CLIENT))
-      options.set(Code.VendorClass, encoder.encode(HTTP_CLIENT));
+      options.set(Code.VendorClass, bytesOf(HTTP_CLIENT));
     if (message.options.has(Code.ClientName)) {
       const { answer } = naming(message, client.host?.name ?? '', policy.domain);
       if (answer !== undefined) options.set(Code.ClientName, answer);

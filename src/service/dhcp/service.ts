@@ -17,11 +17,11 @@ import {
   REQUEST,
   SERVER_PORT,
 } from '../../wire/dhcp.ts';
+import { openDatagram, sealFrame } from '../datagram.ts';
 import { Seldom } from '../seldom.ts';
 import { GroupCommit } from './commit.ts';
 import { isOffered, quarantine, releasePort } from './ends.ts';
 import { Expiry } from './expiry.ts';
-import { openFrame, sealFrame } from './frame.ts';
 import { type Change, type LeaseRecord, LeaseState } from './leases.ts';
 import { OptionPolicy, type PolicySettings } from './options.ts';
 import type { PoolSettings } from './pools.ts';
@@ -149,13 +149,13 @@ export class DhcpService {
   readonly #prober: Prober<HeldOffer>;
   readonly #expiry = new Expiry();
   readonly #warnings = new Seldom(MAX_WARNINGS, WARNINGS_MS);
+  readonly #exhausted = new Seldom(1, EXHAUSTED_MS);
   readonly #queue = new FairQueue<() => Work>();
   #running: Promise<void> | undefined;
   #closed = false;
   #configuredAtMs = Number.NEGATIVE_INFINITY;
   #warnedOfResolvers = false;
   #fault: string | undefined;
-  #exhaustedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: DhcpServiceOptions) {
     this.#options = options;
@@ -200,8 +200,8 @@ export class DhcpService {
   }
 
   /**
-   * Takes a punted frame, a message or an answer to a probe, which the caller must not change afterwards. `nowMs` is Unix time: leases outlive the process.
-   * Never throws; replies follow through `send`.
+   * Takes a punted frame, a message or an answer to a probe, which the caller must not change afterwards. `nowMs` is Unix
+   * time: leases outlive the process. Never throws; replies follow through `send`.
    */
   handle(frame: Uint8Array, ingress: number, nowMs: number): void {
     if (this.#closed || this.#prober.hear(frame, ingress)) return;
@@ -325,15 +325,18 @@ export class DhcpService {
     const what = conflict
       ? `${formatIp4(ip)} is in use by ${mac} on ${port}, which has no lease of it`
       : `${mac} on ${port} declined ${formatIp4(ip)}, as somebody else uses it`;
-    const sentence = `${what}; nobody is given it for ${expiresS - nowS} s`;
-    const said = this.#warnings.say(sentence, this.#options.now());
+    this.#warn(this.#warnings, `${what}; nobody is given it for ${expiresS - nowS} s`);
+  }
+
+  #warn(seldom: Seldom, sentence: string): void {
+    const said = seldom.say(sentence, this.#options.now());
     if (said !== undefined) this.#options.log('warn', said);
   }
 
   #process({ frame, ingress, nowMs }: Arrival): Work {
-    const datagram = openFrame(frame);
-    const message = datagram === undefined ? undefined : parse(datagram.payload);
-    if (datagram === undefined || message === undefined) return this.#ignored('NotDhcp');
+    const datagram = openDatagram(frame);
+    if (datagram?.destinationPort !== SERVER_PORT) return this.#ignored('NotDhcp');
+    const message = parse(datagram.payload);
     if (typeof message === 'number') return this.#ignored(Fault[message]!);
     if (message.op !== REQUEST) return this.#ignored(Fault[Fault.NotRequest]!);
     this.counters.received[MessageType[message.type]!]!++;
@@ -388,11 +391,8 @@ export class DhcpService {
   }
 
   #sayExhausted({ mac, port }: Origin): void {
-    const nowMs = this.#options.now();
-    if (Math.abs(nowMs - this.#exhaustedAtMs) < EXHAUSTED_MS) return;
-    this.#exhaustedAtMs = nowMs;
-    this.#options.log(
-      'warn',
+    this.#warn(
+      this.#exhausted,
       `${formatMac(mac.hi, mac.lo)} on ${port} gets no address, as none is left; give more (--dhcp-range, --pool) or for less long (--lease-time)`,
     );
   }

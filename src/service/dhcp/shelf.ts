@@ -7,6 +7,7 @@
  * possible. Addresses that are kept for somebody (reserved) have records, and stand in no heap: nobody else gets them.
  */
 import type { Ip4 } from '../../wire/address.ts';
+import { Heap } from './heap.ts';
 import type { Lease } from './leases.ts';
 
 /** What is handed out in one network. */
@@ -30,7 +31,7 @@ export class Shelf {
   readonly #first: number;
   readonly #last: number;
   readonly #excluded: ReadonlySet<Ip4>;
-  readonly #heap: Lease[] = [];
+  readonly #heap = new Heap(freeAtS);
   /** Every address below this one has a record, or is excluded, or stands in `#returned`. */
   #untouched: number;
   readonly #returned = new Set<Ip4>();
@@ -66,7 +67,7 @@ export class Shelf {
 
   /** The lease whose address was free first, or will be. */
   oldest(): Lease | undefined {
-    return this.#heap[0];
+    return this.#heap.first();
   }
 
   add(lease: Lease): void {
@@ -74,46 +75,17 @@ export class Shelf {
     if (key !== '') this.byKey.set(key, lease);
     if (!this.gives(ip)) return;
     this.#returned.delete(ip);
-    lease.slot = this.#heap.length;
-    this.#heap.push(lease);
-    this.settle(lease);
+    this.#heap.add(lease);
   }
 
   remove(lease: Lease): void {
     if (lease.slot === NOWHERE) return;
     if (unsigned(lease.record.ip) < this.#untouched) this.#returned.add(lease.record.ip);
-    const last = this.#heap.pop()!;
-    if (last === lease) return;
-    this.#heap[lease.slot] = last;
-    last.slot = lease.slot;
-    this.settle(last);
+    this.#heap.remove(lease);
   }
 
   /** Restores the heap's order after the time of a lease has changed. */
   settle(lease: Lease): void {
-    const heap = this.#heap;
-    let { slot } = lease;
-    if (slot === NOWHERE) return;
-    const time = freeAtS(lease);
-    while (slot > 0) {
-      const parent = (slot - 1) >> 1;
-      if (freeAtS(heap[parent]!) <= time) break;
-      this.#place(heap[parent]!, slot);
-      slot = parent;
-    }
-    for (;;) {
-      let child = 2 * slot + 1;
-      if (child >= heap.length) break;
-      if (child + 1 < heap.length && freeAtS(heap[child + 1]!) < freeAtS(heap[child]!)) child++;
-      if (time <= freeAtS(heap[child]!)) break;
-      this.#place(heap[child]!, slot);
-      slot = child;
-    }
-    this.#place(lease, slot);
-  }
-
-  #place(lease: Lease, slot: number): void {
-    this.#heap[slot] = lease;
-    lease.slot = slot;
+    if (lease.slot !== NOWHERE) this.#heap.settle(lease);
   }
 }

@@ -20,7 +20,7 @@ import { type Match, matchOf, questionMessage } from './message.ts';
 import { type Reply, readReply } from './reply.ts';
 import type { Ranking, Server } from './upstream.ts';
 
-export const DEADLINE_MS = 5_000;
+const DEADLINE_MS = 5_000;
 const FIRST_AGAIN_MS = 500;
 const LINGER_MS = 1_500;
 /** Silence that says something about a server. */

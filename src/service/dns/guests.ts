@@ -19,8 +19,8 @@ const LABEL = /^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$/;
 const NEVER = ['wpad', 'isatap'];
 
 /**
- * The label that a guest is called by, from what it calls itself (options 12 and 81): `VM1`, `vm1.vsw.internal`. Another
- * domain than ours is cut off, as dnsmasq does; undefined: it can't be a name.
+ * The label of a lease's or a reservation's name. Both are labels already (dhcp/hostnames.ts), but for what an older version
+ * or somebody's hand has written into the file of leases; undefined: that can't be a name.
  */
 export function labelOf(hostname: string): string | undefined {
   const [label = ''] = hostname.toLowerCase().split('.');

@@ -7,9 +7,9 @@
  */
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram';
 import { createServer, type Server, type Socket } from 'node:net';
+import { DNS_PORT } from '../../wire/dns.ts';
 import type { Answering } from './service.ts';
 
-const PORT = 53;
 const IDLE_MS = 10_000;
 const MAX_CONNECTIONS = 128;
 const MAX_OF_ONE = 8;
@@ -55,7 +55,7 @@ export class DnsListener {
 
   /** Takes the address; rejects when somebody else has it. */
   async listen(): Promise<void> {
-    const { address, port = PORT } = this.#options;
+    const { address, port = DNS_PORT } = this.#options;
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
       this.#server.listen({ host: address, port }, resolve);

@@ -3,20 +3,13 @@
  * the one who asked, such as EDNS, and whether it fits a datagram, is the resolver's to see to. RFC 1035 §4.1.
  */
 import dnsPacket, { type Answer } from 'dns-packet';
-
-export const NO_ERROR = 0,
-  NAME_ERROR = 3,
-  REFUSED = 5; // RFC 1035 §4.1.1
+import { DNS_HEADER } from '../../wire/dns.ts';
+import { Flag } from '../../wire/dnsquery.ts';
 
 const FLAGS = 2,
   ANSWERS = 6,
   AUTHORITIES = 8,
-  ADDITIONALS = 10,
-  HEADER = 12; // byte offsets
-const RECURSION_DESIRED = 0x0100;
-const RESPONSE = 0x8000;
-const AUTHORITATIVE = 0x0400;
-const RECURSION_AVAILABLE = 0x0080;
+  ADDITIONALS = 10; // byte offsets
 
 /** What is answered to a question. */
 export interface Said {
@@ -41,7 +34,7 @@ export const encode = ({ rcode, answers, authorities }: Said): Encoded => ({
   records:
     answers.length + authorities.length === 0
       ? new Uint8Array(0)
-      : dnsPacket.encode({ answers: [...answers], authorities: [...authorities] }).subarray(HEADER),
+      : dnsPacket.encode({ answers: [...answers], authorities: [...authorities] }).subarray(DNS_HEADER),
 });
 
 /** Puts a response to a query together whose question ends at `end`. */
@@ -51,8 +44,8 @@ export function respond(query: Uint8Array, end: number, encoded: Encoded): Uint8
   response.set(query.subarray(0, end));
   response.set(records, end);
   const mem = new DataView(response.buffer);
-  const desired = mem.getUint16(FLAGS) & RECURSION_DESIRED;
-  mem.setUint16(FLAGS, RESPONSE | AUTHORITATIVE | desired | RECURSION_AVAILABLE | rcode);
+  const desired = mem.getUint16(FLAGS) & Flag.RecursionDesired;
+  mem.setUint16(FLAGS, Flag.Response | Flag.Authoritative | desired | Flag.RecursionAvailable | rcode);
   mem.setUint16(ANSWERS, answers);
   mem.setUint16(AUTHORITIES, authorities);
   mem.setUint16(ADDITIONALS, 0);

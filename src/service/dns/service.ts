@@ -1,10 +1,10 @@
 /**
  * DNS for guests over UDP: frames in, frames out, to the port, the MAC and the address that the question came from. So only
- * guests are served, and no answer is sent to where nobody asked.. How many questions of a port may wait is the resolver's to say.
+ * guests are served, and no answer is sent to where nobody asked. How many questions of a port may wait is the resolver's to say.
  */
 import type { Ip4, Mac } from '../../wire/address.ts';
 import { DNS_PORT } from '../../wire/dns.ts';
-import { type Datagram, openDatagram, sealFrame } from '../dhcp/frame.ts';
+import { type Datagram, openDatagram, sealFrame } from '../datagram.ts';
 
 const L3 = 14;
 const PROTOCOL = L3 + 9; // byte offsets of an untagged frame

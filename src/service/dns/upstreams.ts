@@ -6,11 +6,9 @@
 import { readFileSync, statSync } from 'node:fs';
 import { isIP, isIPv4 } from 'node:net';
 import { DNS_PORT } from '../../wire/dns.ts';
+import { MAX_NAMESERVERS, nameserversIn, RESOLV_CONF } from '../resolvers.ts';
 import type { Upstream } from './upstream.ts';
 
-const RESOLV_CONF = '/etc/resolv.conf';
-/** As many as resolvers of clients look at: MAXNS in resolv.h. */
-const MAX_UPSTREAMS = 3;
 /** How often the file is looked at, at most. */
 const LOOK_MS = 1_000;
 
@@ -20,15 +18,14 @@ const LOOK_MS = 1_000;
  */
 export function upstreamsIn(text: string, own: readonly string[]): Upstream[] {
   const found: Upstream[] = [];
-  for (const line of text.split('\n')) {
-    const word = /^nameserver[ \t]+([^\s#;]+)/.exec(line)?.[1] ?? '';
+  for (const word of nameserversIn(text)) {
     if (isIP(word) === 0) continue;
     // connecting to the unspecified address reaches the host itself; resolv.conf means just that by it
     const address = word === '0.0.0.0' ? '127.0.0.1' : word === '::' ? '::1' : word;
     if (isOwn(address, own) || found.some(each => each.address === address)) continue;
     found.push({ address, port: DNS_PORT });
   }
-  return found.slice(0, MAX_UPSTREAMS);
+  return found.slice(0, MAX_NAMESERVERS);
 }
 
 /** IPv4 in IPv6 reaches the same. */

@@ -10,19 +10,22 @@
  */
 import type { Answer } from 'dns-packet';
 import { formatIp4, type Ip4 } from '../../wire/address.ts';
-import type { Question } from '../../wire/dns.ts';
+import { CLASS_IN, type Question } from '../../wire/dns.ts';
+import { Rcode } from '../../wire/dnsquery.ts';
+import { TYPE_SOA } from '../../wire/dnsrecords.ts';
 import { readReverse, reverseName } from '../../wire/reverse.ts';
 import type { Change } from '../dhcp/leases.ts';
+import { Seldom } from '../seldom.ts';
 import { type GuestName, GuestNames, type NamedHost } from './guests.ts';
 import { type DnsRecord, Records } from './records.ts';
 import type { Local } from './resolver.ts';
-import { type Encoded, encode, NAME_ERROR, NO_ERROR, REFUSED, respond, type Said } from './respond.ts';
+import { type Encoded, encode, respond, type Said } from './respond.ts';
 import { isLocalhost, isPrivate, isPrivate6, isWithin, LOCALHOST, nowhere } from './special.ts';
 
 const LOOPBACK = 0x7f000001;
 
 /** The switch's own name in the zone. */
-export const GATEWAY_NAME = 'gateway';
+const GATEWAY_NAME = 'gateway';
 
 /** The server is a wire away, and an address may be another guest's next: long enough for a burst of connections. */
 const TTL_S = 30;
@@ -37,10 +40,8 @@ const MAX_CHAIN = 8;
 /** Answers that are kept till the second ends or a lease changes: to encode one takes ten times as long as to copy it. */
 const MAX_KEPT = 1_024;
 /** Between two warnings of names that are taken. */
-const QUIET_S = 60;
+const QUIET_MS = 60_000;
 
-const CLASS_IN = 1;
-const SOA = 6;
 const TYPES: Readonly<Record<number, DnsRecord['type'] | 'SOA' | 'NS' | 'ANY'>> = {
   1: 'A',
   2: 'NS',
@@ -56,7 +57,7 @@ const TYPES: Readonly<Record<number, DnsRecord['type'] | 'SOA' | 'NS' | 'ANY'>> 
 /** AXFR, IXFR: nobody is given the list. */
 const TRANSFERS = [251, 252];
 /** What validating resolvers ask top-level domains for: NS, SOA, DS, DNSKEY. */
-const DELEGATION = [2, SOA, 43, 48];
+const DELEGATION = [2, TYPE_SOA, 43, 48];
 
 export interface ZoneOptions {
   readonly domain: string;
@@ -82,10 +83,10 @@ export class Zone implements Local {
   readonly #domain: string;
   readonly #guests: GuestNames;
   readonly #records: Records;
+  readonly #warnings = new Seldom(1, QUIET_MS);
   /** Answers by question, as they are within a second. */
   readonly #kept = new Map<string, Encoded>();
   #keptS = Number.NaN;
-  #warnedS = Number.NEGATIVE_INFINITY;
 
   constructor(options: ZoneOptions) {
     this.#options = options;
@@ -150,7 +151,7 @@ export class Zone implements Local {
   find({ name, type, class: klass }: Pick<Question, 'name' | 'type' | 'class'>): Said | undefined {
     const zone = this.#zoneOf(name, type);
     if (zone === undefined) return undefined;
-    if (klass !== CLASS_IN || TRANSFERS.includes(type)) return said(REFUSED);
+    if (klass !== CLASS_IN || TRANSFERS.includes(type)) return said(Rcode.Refused);
     const wanted = TYPES[type];
     const aliases: Answer[] = [];
     let at = name;
@@ -163,8 +164,8 @@ export class Zone implements Local {
       data = this.#at(at);
     }
     const found = (data ?? []).filter(record => wanted === 'ANY' || record.type === wanted);
-    if (found.length > 0) return said(NO_ERROR, [...aliases, ...found]);
-    const rcode = data !== undefined || this.#records.hasBelow(at) ? NO_ERROR : NAME_ERROR;
+    if (found.length > 0) return said(Rcode.NoError, [...aliases, ...found]);
+    const rcode = data !== undefined || this.#records.hasBelow(at) ? Rcode.NoError : Rcode.NxDomain;
     return said(rcode, aliases, zone === '' ? [] : [this.#soa(zone)]);
   }
 
@@ -237,13 +238,9 @@ export class Zone implements Local {
   }
 
   #warn(label: string, ip: Ip4): void {
-    const nowS = this.#options.nowS();
-    if (nowS - this.#warnedS < QUIET_S) return;
-    this.#warnedS = nowS;
-    this.#options.log(
-      'warn',
-      `the guest at ${formatIp4(ip)} calls itself ${label}, which is another's name: it gets none`,
-    );
+    const sentence = `the guest at ${formatIp4(ip)} calls itself ${label}, which is another's name: it gets none`;
+    const said = this.#warnings.say(sentence, this.#options.nowS() * 1000);
+    if (said !== undefined) this.#options.log('warn', said);
   }
 }
 

@@ -8,7 +8,7 @@ import type { AddressInfo, Socket } from 'node:net';
 import { MAX_FORM_BYTES } from './phonehome.ts';
 import type { Guest, MetadataService, Reply } from './service.ts';
 
-export const LIFE_MS = 30_000;
+const LIFE_MS = 30_000;
 const HEADERS_MS = 10_000;
 const REQUEST_MS = 15_000;
 const CHECK_MS = 1_000;

@@ -10,7 +10,7 @@
  */
 import type { Ip4 } from '../../wire/address.ts';
 import { type Answer, readAnswer } from '../../wire/dns.ts';
-import { openDatagram } from '../dhcp/frame.ts';
+import { openDatagram } from '../datagram.ts';
 import { lifetimeS, NameBook, type NameEntry } from './book.ts';
 
 /** How long the answer of `resolvers` is believed. */

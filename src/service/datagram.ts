@@ -1,22 +1,21 @@
 /**
- * Between a DHCP message and the frame around it: Ethernet II, IPv4 (RFC 791), UDP (RFC 768).
+ * Between what a service says (a DHCP or DNS message) and the frame around it: Ethernet II, IPv4 (RFC 791), UDP (RFC 768).
  *
  * What comes in was punted by the gateway, which has checked the IPv4 header; the lengths are checked again, since this
  * code must hold by itself. The UDP checksum is not: a guest whose driver leaves checksums to the device sends an
  * unfinished one, and the wire behind it is memory. What goes out is finished: clients drop an unfilled checksum.
  */
-import type { Ip4, Mac } from '../../wire/address.ts';
-import { checksum, pseudo } from '../../wire/checksum.ts';
-import { SERVER_PORT } from '../../wire/dhcp.ts';
-import { Drop } from '../../wire/drop.ts';
-import * as ethernet from '../../wire/ethernet.ts';
-import * as ipv4 from '../../wire/ipv4.ts';
-import * as udp from '../../wire/udp.ts';
+import type { Ip4, Mac } from '../wire/address.ts';
+import { checksum, pseudo } from '../wire/checksum.ts';
+import { Drop } from '../wire/drop.ts';
+import * as ethernet from '../wire/ethernet.ts';
+import * as ipv4 from '../wire/ipv4.ts';
+import * as udp from '../wire/udp.ts';
 
 const L3 = ethernet.ETHERNET_SIZE;
 const TTL = 64;
 
-/** Bytes of IPv4 and UDP header around a message: what option 57 and the MTU count, but a message does not. */
+/** Bytes of IPv4 and UDP header around a message: what the MTU and DHCP's option 57 count, but a message does not. */
 export const PACKET_OVERHEAD = ipv4.MIN_SIZE + udp.UDP_SIZE;
 
 /** A datagram: where it came from and goes, and its payload, which shares the frame's memory. */
@@ -29,13 +28,7 @@ export interface Datagram {
   readonly payload: Uint8Array;
 }
 
-/** Takes an untagged frame apart; undefined when it is not a whole UDP datagram to the server's port. */
-export function openFrame(frame: Uint8Array): Datagram | undefined {
-  const datagram = openDatagram(frame);
-  return datagram?.destinationPort === SERVER_PORT ? datagram : undefined;
-}
-
-/** The same for any port. */
+/** Takes an untagged frame apart; undefined when it is not a whole UDP datagram. */
 export function openDatagram(frame: Uint8Array): Datagram | undefined {
   const mem = new DataView(frame.buffer, frame.byteOffset, frame.byteLength);
   if (frame.length < L3 || ethernet.type(mem, 0) !== ethernet.ETHERTYPE_IP4) return undefined;

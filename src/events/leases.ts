@@ -1,7 +1,8 @@
-/** From what has changed in the table of leases to what has happened, in the words of events.ts. */
-import type { LeaseEvent } from './events.ts';
-import { type Change, type LeaseRecord, LeaseState } from './service/dhcp/leases.ts';
-import { formatIp4 } from './wire/address.ts';
+/** From what has changed in the table of leases to what has happened, in the words of bus.ts. */
+
+import { type Change, type LeaseRecord, LeaseState } from '../service/dhcp/leases.ts';
+import { formatIp4 } from '../wire/address.ts';
+import type { LeaseEvent } from './bus.ts';
 
 export const leaseEvent = (event: LeaseEvent['event'], record: LeaseRecord): LeaseEvent => ({
   event,

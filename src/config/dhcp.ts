@@ -1,14 +1,16 @@
 /**
- * What the settings of the DHCP service must be together: reservations, pools, tags, options and boot files, each held
- * against the subnet, the taps, and each other.
+ * What the settings of the DHCP service must be together: the range, reservations, pools, tags, options and boot files,
+ * each held against the subnet, the taps, and each other; and the range when none is named.
  */
-import type { DhcpConfig, HostReservation, Subnet, TapConfig } from './config.ts';
+import type { DhcpConfig, HostReservation, Subnet, UplinkConfig } from '../config.ts';
+import type { Scope } from '../service/dhcp/options.ts';
+import type { PoolSettings } from '../service/dhcp/pools.ts';
+import type { TagRule } from '../service/dhcp/tags.ts';
+import type { AddressRange } from '../settings/network.ts';
+import type { GivenPool } from '../settings/reservations.ts';
+import { formatIp4, type Ip4 } from '../wire/address.ts';
+import type { Surroundings } from './addresses.ts';
 import type { GivenSettings } from './given.ts';
-import type { Scope } from './service/dhcp/options.ts';
-import type { PoolSettings } from './service/dhcp/pools.ts';
-import type { TagRule } from './service/dhcp/tags.ts';
-import type { GivenPool } from './settings/reservations.ts';
-import { formatIp4, type Ip4 } from './wire/address.ts';
 
 /** Settings that say nothing where no address is handed out. */
 const ONLY_WITH_DHCP = [
@@ -16,23 +18,78 @@ const ONLY_WITH_DHCP = [
   ...(['host', 'pool', 'dhcp-option', 'dhcp-tag', 'boot'] as const),
 ];
 
-export interface Surroundings {
-  readonly subnet: Subnet;
-  readonly natAddress: Ip4;
-  readonly taps: readonly TapConfig[];
-}
-
 type Reserving = Pick<DhcpConfig, 'hosts' | 'pools' | 'options' | 'tags' | 'boots'>;
 
+const DEFAULT_LEASE_S = 12 * 3600;
+
+/** Undefined: no addresses are handed out. `usualProbeMs`: how long one is asked for where nobody says. */
+export function dhcpOf(
+  given: GivenSettings,
+  uplink: UplinkConfig,
+  around: Surroundings,
+  usualProbeMs: number,
+): DhcpConfig | undefined {
+  if (uplink.kind === 'bridge') {
+    // A LAN has a DHCP server of its own; two would hand out addresses against each other.
+    refuseDhcp(given, "uplink bridge, where the LAN's own server serves");
+    return undefined;
+  }
+  if (given.value('no-dhcp') === true) {
+    refuseDhcp(given, 'no-dhcp');
+    return undefined;
+  }
+  const asked = given.value('dhcp-range');
+  if (asked !== undefined) checkRange(given, asked, around);
+  return {
+    ...(asked ?? usualRange(around)),
+    leaseTimeS: given.value('lease-time') ?? DEFAULT_LEASE_S,
+    probeMs: given.value('dhcp-probe') ?? usualProbeMs,
+    dns: given.value('dns') ?? [],
+    domain: given.value('domain') ?? '',
+    ...reservingOf(given, around),
+  };
+}
+
+/** Addresses one to nine are left to hosts that are set up by hand, where the subnet has that many to spare. */
+function usualRange({ subnet, natAddress }: Surroundings): AddressRange {
+  const first = (subnet.network + (subnet.prefix <= 27 ? 10 : 2)) as Ip4;
+  const last = (subnet.broadcast - 1) as Ip4;
+  if (!between(natAddress, first, last)) return { first, last };
+  // one range has to do: the longer of those before and behind the NAT address
+  return natAddress - first >= last - natAddress
+    ? { first, last: (natAddress - 1) as Ip4 }
+    : { first: (natAddress + 1) as Ip4, last };
+}
+
+function checkRange(given: GivenSettings, range: AddressRange, { subnet, natAddress }: Surroundings): void {
+  if (!between(range.first, subnet.network, subnet.broadcast))
+    given.refuse('dhcp-range', `begins outside ${subnet.text}; expected addresses of the subnet`);
+  if (!between(range.last, subnet.network, subnet.broadcast))
+    given.refuse('dhcp-range', `ends outside ${subnet.text}; expected addresses of the subnet`);
+  const reserved: readonly (readonly [string, Ip4])[] = [
+    ['network address', subnet.network],
+    ['gateway', subnet.gateway],
+    ['broadcast address', subnet.broadcast],
+    ['NAT address', natAddress],
+  ];
+  for (const [role, ip] of reserved) {
+    if (between(ip, range.first, range.last))
+      given.refuse('dhcp-range', `holds the ${role} ${formatIp4(ip)}; expected a range without it`);
+  }
+}
+
+/** Within one subnet signed comparison is right: no subnet from /8 on spans the sign. */
+const between = (ip: number, first: number, last: number): boolean => ip >= first && ip <= last;
+
 /** Throws an OperatorError when any of it is given beside what hands out no addresses. */
-export function refuseReserving(given: GivenSettings, what: string): void {
+function refuseDhcp(given: GivenSettings, what: string): void {
   for (const name of ONLY_WITH_DHCP)
     if (given.value(name) !== undefined)
       given.refuse(name, `is given beside ${what}; expected one of the two`);
 }
 
 /** Throws an OperatorError for what can't be. */
-export function reservingOf(given: GivenSettings, around: Surroundings): Reserving {
+function reservingOf(given: GivenSettings, around: Surroundings): Reserving {
   const networks = given.value('pool') ?? [];
   const pools = networks.map((pool, index) => poolOf(given, pool, networks.slice(0, index), around));
   const hosts = given.value('host') ?? [];

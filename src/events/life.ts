@@ -2,20 +2,21 @@
  * What becomes of leases and ports, told to those who asked: the events' readers, `--lease-hook`, and the leases
  * themselves where `--release-on-detach` ties them to their ports.
  */
-import type { Config } from './config.ts';
+import type { Config } from '../config.ts';
+import { checkHook, Hook, type HookCounters } from '../host/hook.ts';
+import { toldNames } from '../identity.ts';
+import type { Log } from '../log.ts';
+import type { Change, LeaseRecord } from '../service/dhcp/leases.ts';
+import { Seldom } from '../service/seldom.ts';
+import { EventBus, type LeaseEvent } from './bus.ts';
 import { DetachWatch } from './detach.ts';
-import { EventBus, type LeaseEvent } from './events.ts';
-import { checkHook, Hook, type HookCounters } from './host/hook.ts';
-import { eventOf, leaseEvent } from './leaseevents.ts';
-import type { Log } from './log.ts';
-import type { Change, LeaseRecord } from './service/dhcp/leases.ts';
-import { Seldom } from './service/seldom.ts';
+import { eventOf, leaseEvent } from './leases.ts';
 
 /** Lines about the hook in a minute: one that fails does so at each event. */
 const MAX_WARNINGS = 10;
 const WARNINGS_MS = 60_000;
 
-type LifeConfig = Pick<Config, 'name' | 'dhcp' | 'leaseHook' | 'releaseOnDetach'>;
+type LifeConfig = Pick<Config, 'name' | 'subnet' | 'dns' | 'dhcp' | 'leaseHook' | 'releaseOnDetach'>;
 
 export class Life {
   readonly events = new EventBus();
@@ -75,7 +76,8 @@ const TOLD: Readonly<Partial<Record<string, string>>> = {
 };
 
 function hookOf(config: LifeConfig, log: Pick<Log, 'warn'>, events: EventBus): Hook | undefined {
-  const { leaseHook: program, name, dhcp } = config;
+  const { leaseHook: program, name } = config;
+  const { domain } = toldNames(config);
   if (program === undefined) return undefined;
   const warnings = new Seldom(MAX_WARNINGS, WARNINGS_MS);
   const hook = new Hook({
@@ -88,7 +90,7 @@ function hookOf(config: LifeConfig, log: Pick<Log, 'warn'>, events: EventBus): H
   });
   events.on(event => {
     const told = TOLD[event.event];
-    if (told !== undefined) hook.put(hookCall(told, event as LeaseEvent, name, dhcp?.domain ?? ''));
+    if (told !== undefined) hook.put(hookCall(told, event as LeaseEvent, name, domain));
   });
   return hook;
 }

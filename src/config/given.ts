@@ -1,8 +1,8 @@
 /** What the operator has given, on the command line and in a file: parsed setting by setting, and where each came from. */
 import { readFileSync } from 'node:fs';
 import { parse as parseToml } from 'smol-toml';
-import { OperatorError } from './errors.ts';
-import { type SettingName, Settings } from './options.ts';
+import { OperatorError } from '../errors.ts';
+import { type SettingName, Settings } from '../options.ts';
 
 /** What the options and the file say, as it was written: the settings' names with text, or with the file's values. */
 export type Given = Readonly<Record<string, unknown>>;

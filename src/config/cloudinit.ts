@@ -1,5 +1,5 @@
 /** What the settings for guests' cloud-init must be together. It is served by the host's own stack, so there must be a tun. */
-import type { CloudInitConfig, UplinkConfig } from './config.ts';
+import type { CloudInitConfig, UplinkConfig } from '../config.ts';
 import type { GivenSettings } from './given.ts';
 
 const DEFAULT_PORT = 8000;

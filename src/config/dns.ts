@@ -1,11 +1,11 @@
 /** What the DNS service is to be, of all that the operator has given: its domain, whom it asks, and its own records. */
-import type { Subnet, UplinkConfig } from './config.ts';
+import type { Subnet, UplinkConfig } from '../config.ts';
+import type { DnsRecord } from '../service/dns/records.ts';
+import type { WrittenRecord } from '../settings/dnsrecord.ts';
+import { isLoopback } from '../settings/network.ts';
+import type { Ip4 } from '../wire/address.ts';
+import { reverseOf } from '../wire/reverse.ts';
 import type { GivenSettings } from './given.ts';
-import type { DnsRecord } from './service/dns/records.ts';
-import type { WrittenRecord } from './settings/dnsrecord.ts';
-import { isLoopback } from './settings/network.ts';
-import type { Ip4 } from './wire/address.ts';
-import { reverseOf } from './wire/reverse.ts';
 
 export interface DnsConfig {
   /** Guests' names are in it; in lower case. */
