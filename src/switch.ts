@@ -130,7 +130,7 @@ export class Switch {
     const naming = this.#startNaming(plane, names);
     this.#dhcp = this.#startDhcp(plane, changes => {
       naming?.zone.changed(changes);
-      forwarding.leasesChanged();
+      forwarding.leasesChanged(changes);
     });
     naming?.load(this.#dhcp?.leases() ?? []);
     this.#endings.push(() => uplink.detach());

@@ -12,6 +12,7 @@ import type { Answer } from 'dns-packet';
 import { formatIp4, type Ip4 } from '../../wire/address.ts';
 import type { Question } from '../../wire/dns.ts';
 import { readReverse, reverseName } from '../../wire/reverse.ts';
+import { GATEWAY_NAME } from '../dhcp/hostnames.ts';
 import type { Change } from '../dhcp/leases.ts';
 import { type GuestName, GuestNames, type NamedHost } from './guests.ts';
 import { type DnsRecord, Records } from './records.ts';
@@ -20,9 +21,6 @@ import { type Encoded, encode, NAME_ERROR, NO_ERROR, REFUSED, respond, type Said
 import { isLocalhost, isPrivate, isPrivate6, isWithin, LOCALHOST, nowhere } from './special.ts';
 
 const LOOPBACK = 0x7f000001;
-
-/** The switch's own name in the zone. */
-export const GATEWAY_NAME = 'gateway';
 
 /** The server is a wire away, and an address may be another guest's next: long enough for a burst of connections. */
 const TTL_S = 30;
