@@ -196,6 +196,7 @@ export class Zone implements Local {
   /** What the switch itself knows of a name. */
   #made(name: string): readonly Answer[] | undefined {
     if (name === this.#domain) return [this.#soa(this.#domain), this.#ns()];
+    if (name.includes('\\')) return undefined; // a byte that no host name has: it could not be written again
     if (isLocalhost(name))
       return [
         { name, type: 'A', ttl: TTL_S, data: '127.0.0.1' },
