@@ -309,7 +309,7 @@ export class Switch {
       gateway: gatewayIp,
       resolvers: () => (resolvers.length > 0 ? resolvers : hostResolvers()),
       tell: (learnt, forgotten) => plane.names(learnt, forgotten),
-      send: frame => plane.inject(frame, BY_ADDRESS),
+      send: (frame, egress = BY_ADDRESS) => plane.inject(frame, egress),
       log: (level, sentence) => this.#log[level](sentence),
     });
     plane.on('punt', (frame, ingress) => {
