@@ -200,6 +200,7 @@ export class Metadata {
     const { port, mac, address, instanceId, hostname } = event;
     this.#hook?.put({
       words: [],
+      source: port,
       environment: {
         VSWITCHD_EVENT: 'phone-home',
         VSWITCHD_ADDRESS: address,
