@@ -171,6 +171,7 @@ export class Switch {
       ports: this.#ports,
       serve: (port, aliasPort) => plane.serve(port, aliasPort),
       leases: () => this.#dhcp?.leases() ?? [],
+      leaseOf: (mac, port) => this.#dhcp?.leaseOf(mac, port),
       resolvers: hostResolvers,
       told: event => this.#life.events.emit(event),
       log: (level, sentence) => this.#log[level](sentence),

@@ -30,7 +30,7 @@ import { FairQueue } from './queue.ts';
 import type { Reply } from './reply.ts';
 import { DhcpServer, Ignored, type Origin } from './server.ts';
 import type { LeaseStore } from './store.ts';
-import { type LeaseView, leaseViews, type PoolUse, poolUse } from './view.ts';
+import { type LeaseView, leaseOf, leaseViews, type PoolUse, poolUse } from './view.ts';
 
 /** How long the answer of `resolvers` is believed. */
 const RESOLVERS_MS = 5_000;
@@ -246,6 +246,11 @@ export class DhcpService {
   /** Every lease that is or was, without offers that ran out. */
   leases(): LeaseView[] {
     return leaseViews(this.#server.table, this.#nowS());
+  }
+
+  /** The running lease of a machine on a port. */
+  leaseOf(mac: string, port: string): LeaseView | undefined {
+    return leaseOf(this.#server.table, mac, port, this.#nowS());
   }
 
   /** Answers what has arrived and closes the store. */
