@@ -363,6 +363,19 @@ test('a commit that fails: no ACK, memory as before, a sentence; then all is wel
   assert.is(await take(1), formatIp4(requested));
 });
 
+test('a listener that throws: on disk and acknowledged all the same, told in the log', async () => {
+  const { take, service, store, logged } = bench({
+    changed: () => {
+      throw new Error('no');
+    },
+  });
+  const mine = await take(1);
+  assert.equal([store.load().length, service.leases()[0]?.address], [1, mine]);
+  assert.is(service.fault, undefined);
+  assert.match(logged.join(), /what became of leases could not be told: Error: no/);
+  await take(2);
+});
+
 test('no usable name server: option 6 is left out with one warning', async () => {
   const { say, logged, clock } = bench({ resolvers: () => [] });
   for (let i = 0; i < 3; i++) {

@@ -297,7 +297,13 @@ export class DhcpService {
       this.#fault = undefined;
       this.#options.log('warn', 'leases are written again, and addresses acknowledged');
     }
-    this.#follow(changes);
+    try {
+      this.#follow(changes);
+    } catch (error) {
+      // A fault of ours, in whoever listens: the leases are on disk and in memory all the same, and their clients are told so.
+      const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#options.log('error', `what became of leases could not be told: ${why}`);
+    }
   }
 
   #notStored(changes: readonly Change[], cause: unknown): void {
