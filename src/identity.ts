@@ -38,7 +38,15 @@ export const gatewaySettings = (config: Config, hostResolvers: readonly Ip4[] = 
 
 type Told = Pick<
   DhcpServiceOptions,
-  keyof DhcpConfig | 'network' | 'mask' | 'broadcast' | 'gateway' | 'gatewayMac' | 'natAddress' | 'mtu'
+  | keyof DhcpConfig
+  | 'ports'
+  | 'network'
+  | 'mask'
+  | 'broadcast'
+  | 'gateway'
+  | 'gatewayMac'
+  | 'natAddress'
+  | 'mtu'
 >;
 
 /** What the DHCP service is told of it; the store and the ways out are its owner's. Where names are served, guests ask us. */
@@ -52,4 +60,5 @@ export const dhcpSettings = (config: Config, dhcp: DhcpConfig): Told => ({
   gatewayMac: ownMac(config.name, 'gateway'),
   natAddress: config.natAddress,
   mtu: config.mtu,
+  ports: config.taps.map(tap => tap.name),
 });

@@ -72,6 +72,8 @@ export interface DhcpServiceOptions extends Partial<Omit<PolicySettings, 'addres
   /** How long is waited for an answer of somebody who has an address already; 0 or none: nobody is asked. */
   readonly probeMs?: number;
   readonly maxProbes?: number;
+  /** Names of the ports that guests are on; without them nothing is kept for anybody. */
+  readonly ports?: readonly string[];
 
   readonly store: LeaseStore;
   /** Takes a finished frame for a port. */
@@ -182,6 +184,7 @@ export class DhcpService {
         quarantineS: options.quarantineS ?? QUARANTINE_S,
         maxOffers: options.maxOffers ?? MAX_OFFERS,
         maxRecords: options.maxRecords ?? MAX_RECORDS,
+        ports: options.ports ?? [],
         warn: sentence => options.log('warn', sentence),
       },
       options.store.load(),
@@ -336,7 +339,11 @@ export class DhcpService {
     const what = conflict
       ? `${formatIp4(ip)} is in use by ${mac} on ${port}, which has no lease of it`
       : `${mac} on ${port} declined ${formatIp4(ip)}, as somebody else uses it`;
-    const sentence = `${what}; nobody is given it for ${expiresS - nowS} s`;
+    this.#warn(`${what}; nobody is given it for ${expiresS - nowS} s`);
+  }
+
+  /** Guests can bring it about as often as they like. */
+  #warn(sentence: string): void {
     const said = this.#warnings.say(sentence, this.#options.now());
     if (said !== undefined) this.#options.log('warn', said);
   }
@@ -379,6 +386,12 @@ export class DhcpService {
     if (by === undefined) return { reply, ingress: said.ingress, changes: [] };
     const user = { mac: formatMac(by.mac.hi, by.mac.lo), port: this.#options.portName(by.ingress) };
     const nowS = this.#nowS();
+    if (!this.#server.believes(user.port, said.origin.port, nowS)) {
+      this.#warn(
+        `${user.mac} on ${user.port} answers for ${formatIp4(ip)} too, and is not believed: it claims all but the last addresses`,
+      );
+      return { reply, ingress: said.ingress, changes: [] };
+    }
     const change = quarantine(table, ip, user, nowS + (this.#options.quarantineS ?? QUARANTINE_S));
     const next = this.#serve(said, nowS);
     return { ...next, changes: [change, ...next.changes] };
