@@ -4,9 +4,11 @@
  */
 import type { DhcpConfig, HostReservation, Subnet, TapConfig } from './config.ts';
 import type { GivenSettings } from './given.ts';
+import { GATEWAY_NAME } from './service/dhcp/hostnames.ts';
 import type { Scope } from './service/dhcp/options.ts';
 import type { PoolSettings } from './service/dhcp/pools.ts';
 import type { TagRule } from './service/dhcp/tags.ts';
+import { LOCALHOST } from './service/dns/special.ts';
 import type { GivenPool } from './settings/reservations.ts';
 import { formatIp4, type Ip4 } from './wire/address.ts';
 
@@ -93,11 +95,13 @@ function hostFault(ip: Ip4, subnet: Subnet): string | undefined {
 
 function checkHost(
   given: GivenSettings,
-  { address, identity }: HostReservation,
+  { name, address, identity }: HostReservation,
   pools: readonly GivenPool[],
   { subnet, natAddress, taps }: Surroundings,
 ): void {
   const refuse = (why: string): never => given.refuse('host', `${why}`);
+  if (name === GATEWAY_NAME || name === LOCALHOST)
+    refuse(`names a guest ${name}, which is another's name to all others; expected one of its own`);
   const text = formatIp4(address);
   const pool = pools.find(each => has(each.subnet, address));
   const where = pool?.subnet ?? subnet;
