@@ -323,21 +323,31 @@ test('a password that can’t be kept is not given away', async () => {
   assert.match(await get('user-data'), PASSWORD);
 });
 
-test('a record that can’t be read is left where it is, with a sentence', () => {
+test('a record that can’t be read is set aside, with a sentence: the next one would be written over it', () => {
   const folder = join(root, 'broken');
   mkdirSync(folder);
   for (const [name, text] of [
     ['i-1.json', '{'],
     ['i-2.json', '{"id": "i-2"}'],
     ['i-3.json.new', 'half'],
+    ['i-4.json', 'null'],
+    ['i-5.json', '{"id": "../i-5", "port": "tap0", "mac": "02:00:00:00:00:05"}'],
   ] as const)
     writeFileSync(join(folder, name), text);
   chmodSync(folder, 0o700);
   const said: string[] = [];
   const instances = new Instances(folder, Date.now, sentence => said.push(sentence));
-  assert.equal([said.length, instances.get('i-2')], [2, undefined]);
-  assert.match(said[0] as string, /i-1\.json can't be read and is not used: /);
-  assert.equal(readdirSync(folder), ['i-1.json', 'i-2.json']);
+  assert.equal([said.length, instances.get('i-2'), instances.ofPort('tap0')], [4, undefined, []]);
+  assert.match(
+    said[0] as string,
+    /i-1\.json can't be read \(.*\); it is kept as .*i-1\.json\.corrupt-20.*Z$/,
+  );
+  const kept = readdirSync(folder);
+  assert.equal(
+    kept.map(name => name.replace(/-\d{4}-.*Z$/, '')),
+    [1, 2, 4, 5].map(number => `i-${number}.json.corrupt`),
+  );
+  assert.is(readFileSync(join(folder, kept[0] as string), 'utf8'), '{');
 });
 
 test('a form has bounds: names, values, how many', () => {
