@@ -311,13 +311,17 @@ test('a guest with many MACs pushes out its own instances alone', async () => {
   assert.is(await get('user-data', OTHER), mine);
 });
 
-test('a password that can’t be kept is not given away', async () => {
-  const { file, get, state, said } = bench();
+test('a password that can’t be kept is not given away, and the operator sees why', async () => {
+  const { file, get, state, said, service } = bench();
   file('default/user-data', '@password@');
   rmSync(state, { recursive: true });
   writeFileSync(state, '');
   assert.is(await get('user-data'), '500');
   assert.match(said.join(), /ENOTDIR/);
+  const shown = (await service.view(GUEST)).documents.map(({ name, from, status }) => [name, status, from]);
+  assert.equal(shown[0], ['meta-data', 200, 'generated']);
+  assert.equal(shown[1]?.slice(0, 2), ['user-data', 500]);
+  assert.match(shown[1]?.[2] as string, /^ENOTDIR: /);
   rmSync(state);
   mkdirSync(state);
   assert.match(await get('user-data'), PASSWORD);

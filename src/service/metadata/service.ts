@@ -5,7 +5,7 @@
  * vendor-data before it does without; later ones do so for network-config. So what has no file is served empty, which all of
  * them take for "none", and meta-data is made.
  */
-import { DOCUMENTS, DocumentFault, type DocumentName, findDocument } from './documents.ts';
+import { DOCUMENTS, type DocumentName, findDocument } from './documents.ts';
 import {
   type Fields,
   type Instances,
@@ -135,8 +135,7 @@ export class MetadataService {
       const { from, status, body } = await this.#serve(subject, name);
       return { name, from, status, content: body.toString() };
     } catch (error) {
-      if (!(error instanceof DocumentFault)) throw error;
-      return { name, from: error.message, status: 500, content: '' };
+      return { name, from: (error as Error).message, status: 500, content: '' };
     }
   }
 
