@@ -311,6 +311,17 @@ test('a guest with many MACs pushes out its own instances alone', async () => {
   assert.is(await get('user-data', OTHER), mine);
 });
 
+test('a guest that phones home with ever another MAC fills no log, and is told of with the next line', async () => {
+  const clock = { nowMs: 1_800_000_000_000 };
+  const { phone, said } = bench({ now: () => clock.nowMs });
+  const mac = (i: number): string => `02:00:00:00:01:${(16 + i).toString(16)}`;
+  for (let i = 0; i < 100; i++) await phone({ ...GUEST, mac: mac(i) }, '');
+  assert.is(said.length, 20);
+  clock.nowMs += 60_000;
+  await phone(OTHER, '');
+  assert.match(said.at(-1) as string, /has phoned home \(and 80 like it since the last line\)$/);
+});
+
 test('a password that can’t be kept is not given away, and the operator sees why', async () => {
   const { file, get, state, said, service } = bench();
   file('default/user-data', '@password@');
