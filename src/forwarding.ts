@@ -1,7 +1,8 @@
 /**
  * Port forwards as they are wanted, and the two places that must know them: the host's rules bring a connection to the NAT
- * address, the gateway passes it to the guest. A guest that is named is looked for among the leases, again whenever one
- * changes; till it is found its port is nobody's, and the gateway answers nothing.
+ * address, the gateway passes it to the guest. A guest that is named is looked for among the reservations, and then among the
+ * leases, again whenever one with its name or its address changes; till it is found its port is nobody's, and the gateway
+ * answers nothing.
  */
 
 import { guestFault } from './config/addresses.ts';
@@ -22,8 +23,15 @@ export interface NamedLease {
   readonly state: string;
 }
 
+/** Of a change of a lease, what says whether a named guest is concerned; names in lower case. */
+export interface LeaseChange {
+  readonly ip: Ip4;
+  readonly before: { readonly hostname: string } | undefined;
+  readonly after: { readonly hostname: string } | undefined;
+}
+
 export interface ForwardingParts {
-  readonly config: Pick<Config, 'subnet' | 'natAddress' | 'forwards'>;
+  readonly config: Pick<Config, 'subnet' | 'natAddress' | 'forwards' | 'dhcp'>;
   leases(): readonly NamedLease[];
   /** Tells the gateway all that it shall pass on. */
   gateway(forwards: readonly NatForward[]): void;
@@ -97,9 +105,18 @@ export class Forwarding {
     });
   }
 
-  /** Leases have changed: named guests may have come, moved or gone. */
-  leasesChanged(): void {
-    if (this.#forwards.some(({ guest }) => typeof guest === 'string')) this.#tellGateway();
+  /** Leases have changed: named guests may have come, moved or gone. There may be many leases, so none is looked at for others. */
+  leasesChanged(changes: readonly LeaseChange[]): void {
+    const names = new Set(
+      this.#forwards.flatMap(({ guest }) => (typeof guest === 'string' ? [guest.toLowerCase()] : [])),
+    );
+    if (names.size === 0) return;
+    const found = new Set(this.#found.values());
+    const concerned = changes.some(
+      ({ ip, before, after }) =>
+        found.has(ip) || names.has(before?.hostname ?? '') || names.has(after?.hostname ?? ''),
+    );
+    if (concerned) this.#tellGateway();
   }
 
   #inTurn<T>(act: () => Promise<T>): Promise<T> {
@@ -145,11 +162,16 @@ export class Forwarding {
   }
 
   /**
-   * The guest's address. Any guest may call itself by any name, so the one that had the name first keeps it while its lease
-   * lasts, and of two that come to it at once neither gets it.
+   * The guest's address. A reserved name is the reservation's. Any guest may call itself by any other, so the one that had the
+   * name first keeps it while its lease lasts, and of two that come to it at once neither gets it.
    */
   #addressOf({ guest }: Forward): Ip4 | undefined {
     if (typeof guest !== 'string') return guest;
+    const reserved = this.#parts.config.dhcp?.hosts.find(({ name }) => name === guest.toLowerCase());
+    if (reserved !== undefined) {
+      this.#found.set(guest, reserved.address);
+      return reserved.address;
+    }
     const known = this.#found.get(guest);
     const addresses = this.#parts
       .leases()

@@ -38,7 +38,15 @@ export const gatewaySettings = (config: Config, hostResolvers: readonly Ip4[] = 
 
 type Told = Pick<
   DhcpServiceOptions,
-  keyof DhcpConfig | 'network' | 'mask' | 'broadcast' | 'gateway' | 'gatewayMac' | 'natAddress' | 'mtu'
+  | keyof DhcpConfig
+  | 'ports'
+  | 'network'
+  | 'mask'
+  | 'broadcast'
+  | 'gateway'
+  | 'gatewayMac'
+  | 'natAddress'
+  | 'mtu'
 >;
 
 /** What guests are told of names: the gateway where it serves them. No servers: the host's own, as far as guests reach them; no domain: none. */
@@ -62,4 +70,5 @@ export const dhcpSettings = (config: Config, dhcp: DhcpConfig): Told => ({
   gatewayMac: ownMac(config.name, 'gateway'),
   natAddress: config.natAddress,
   mtu: config.mtu,
+  ports: config.taps.map(tap => tap.name),
 });

@@ -54,6 +54,7 @@ async function runSwitch(config: Config): Promise<void> {
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => resolve());
     failed = reject;
   });
+  ended.catch(() => undefined); // it may come while the start is under way; it is told of behind that
   const instance = new Switch(config, log, cause => failed(cause));
   await instance.start();
   const network =

@@ -29,6 +29,8 @@ export interface MetadataParts {
   /** Tells the gateway of the ports. */
   serve(port: number, aliasPort: number): void;
   leases(): readonly LeaseView[];
+  /** The running lease of a machine on a port. */
+  leaseOf(mac: string, port: string): LeaseView | undefined;
   /** The host's own name servers. */
   resolvers(): readonly Ip4[];
   told(event: PhoneHomeEvent): void;
@@ -82,8 +84,9 @@ export class Metadata {
       });
     const gateway = formatIp4(subnet.gateway);
     const url = `http://${gateway}:${cloudInit.port}/`;
-    const folder = join(config.stateDir, `${name}.cloud-init`);
-    this.#instances = new Instances(folder, Date.now, sentence => log('warn', sentence));
+    this.#instances = openInstances(join(config.stateDir, `${name}.cloud-init`), sentence =>
+      log('warn', sentence),
+    );
     this.#service = new MetadataService({
       folder: cloudInit.folder,
       switchName: name,
@@ -171,9 +174,7 @@ export class Metadata {
 
   /** A reservation is the operator's word, a lease the next best. */
   #known({ port, mac }: Guest): { hostname?: string; address?: string } {
-    const lease = this.#parts
-      .leases()
-      .find(candidate => candidate.state === 'bound' && candidate.port === port && candidate.mac === mac);
+    const lease = this.#parts.leaseOf(mac, port);
     const host = this.#reservations.find(port, lease?.client ?? '', mac);
     const address = lease?.address ?? (host && formatIp4(host.address));
     return {
@@ -191,6 +192,7 @@ export class Metadata {
     const { port, mac, address, instanceId, hostname } = event;
     this.#hook?.put({
       words: [],
+      source: port,
       environment: {
         VSWITCHD_EVENT: 'phone-home',
         VSWITCHD_ADDRESS: address,
@@ -203,6 +205,17 @@ export class Metadata {
       input: `${JSON.stringify(event)}\n`,
     });
     this.#parts.told({ event: 'phone-home', address, mac, hostname, port, instanceId });
+  }
+}
+
+function openInstances(folder: string, warn: (sentence: string) => void): Instances {
+  try {
+    return new Instances(folder, Date.now, warn);
+  } catch (cause) {
+    throw new OperatorError(
+      `${folder}, where guests' passwords are kept, can't be had: ${(cause as Error).message}; expected a folder that can be written`,
+      { code: 'State', cause },
+    );
   }
 }
 

@@ -30,8 +30,8 @@ import { formatIp4, type Ip4, parseIp4 } from './wire/address.ts';
 import { DNS_PORT } from './wire/dns.ts';
 
 const MAX_CACHE_BYTES = 16 << 20;
-/** Who is not a guest's port, for the resolver's shares. */
-const HOST = -1;
+/** Who is not a guest's port, for the resolver's shares. By TCP the host sees no ports, and addresses are a guest's to choose. */
+const [HOST, GUESTS_BY_TCP] = [-1, -2];
 /** How long the list of the host's addresses is believed. */
 const ADDRESSES_MS = 5_000;
 
@@ -95,7 +95,7 @@ export class Naming {
       resolver: this.#resolver,
       send: (frame, egress) => {
         if (watched === undefined) return plane.inject(frame, egress);
-        watched.handle(frame, monotonicMs());
+        watched.handle(frame, monotonicMs(), egress); // by its port: whoever is called so elsewhere hears nothing
         return true;
       },
     });
@@ -159,9 +159,10 @@ export class Naming {
     };
   }
 
-  /** A guest, by its address, or the host; undefined: a stranger. */
+  /** Guests, all as one, or the host; undefined: a stranger. */
   #clientAt(text: string): number | undefined {
-    return this.#guestAt(text) ?? (this.#isOurs(text) ? HOST : undefined);
+    if (this.#guestAt(text) !== undefined) return GUESTS_BY_TCP;
+    return this.#isOurs(text) ? HOST : undefined;
   }
 
   #guestAt(text: string): Ip4 | undefined {

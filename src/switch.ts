@@ -132,7 +132,7 @@ export class Switch {
     const naming = this.#startNaming(plane, names);
     this.#dhcp = this.#startDhcp(plane, changes => {
       naming?.zone.changed(changes);
-      forwarding.leasesChanged();
+      forwarding.leasesChanged(changes);
     });
     naming?.load(this.#dhcp?.leases() ?? []);
     this.#endings.push(() => uplink.detach());
@@ -173,6 +173,7 @@ export class Switch {
       ports: this.#ports,
       serve: (port, aliasPort) => plane.serve(port, aliasPort),
       leases: () => this.#dhcp?.leases() ?? [],
+      leaseOf: (mac, port) => this.#dhcp?.leaseOf(mac, port),
       resolvers: hostResolvers,
       told: event => this.#life.events.emit(event),
       log: (level, sentence) => this.#log[level](sentence),
@@ -311,7 +312,7 @@ export class Switch {
       gateway: gatewayIp,
       resolvers: () => (resolvers.length > 0 ? resolvers : hostResolvers()),
       tell: (learnt, forgotten) => plane.names(learnt, forgotten),
-      send: frame => plane.inject(frame, BY_ADDRESS),
+      send: (frame, egress = BY_ADDRESS) => plane.inject(frame, egress),
       log: (level, sentence) => this.#log[level](sentence),
     });
     plane.on('punt', (frame, ingress) => {

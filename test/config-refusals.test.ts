@@ -146,6 +146,23 @@ const BAD: [Given, string][] = [
     { 'cloud-init-port': '80' },
     '--cloud-init-port 80: is given without cloud-init; expected --cloud-init DIR beside it',
   ],
+  [
+    { 'cloud-init': '/seed', 'cloud-init-port': '53' },
+    '--cloud-init-port 53: is where names are served; expected another, or --no-dns',
+  ],
+  [
+    { host: ['localhost,tap0,192.168.100.9'] },
+    '--host ["localhost,tap0,192.168.100.9"]: names a guest localhost',
+  ],
+  [
+    { host: ['Gateway,tap0,192.168.100.9'] },
+    '--host ["Gateway,tap0,192.168.100.9"]: names a guest gateway, which',
+  ],
+  [
+    { domain: 'localhost' },
+    '--domain localhost: is special; expected a name of your own, such as vsw.internal',
+  ],
+  [{ domain: 'x.in-addr.ARPA' }, '--domain x.in-addr.ARPA: is special; expected'],
   [{ 'phone-home-hook': '/bin/true' }, '--phone-home-hook /bin/true: is given without cloud-init; expected'],
   [{ 'dns-record': '' }, '--dns-record "": "" is no record; expected NAME=ADDRESS, or NAME with A'],
   [{ 'dns-record': 'nas' }, '--dns-record nas: "nas" is no record; expected NAME=ADDRESS'],
@@ -166,7 +183,7 @@ const BAD: [Given, string][] = [
     { 'dns-record': '1.2.3.4 A 1.2.3.4' },
     '--dns-record "1.2.3.4 A 1.2.3.4": "1.2.3.4 A 1.2.3.4" names 1.2.3.4; expected',
   ],
-  [{ 'dns-record': `t TXT ${'x'.repeat(4_001)}` }, `--dns-record "t TXT ${'x'.repeat(4_001)}": "t TXT `],
+  [{ 'dns-record': `t TXT ${'x'.repeat(4_001)}` }, `--dns-record "t TXT ${'x'.repeat(200 - 7)}…: "t TXT x`],
   [
     { 'dns-record': ['a CNAME b', 'a=1.2.3.4'] },
     '--dns-record ["a CNAME b","a=1.2.3.4"]: has other records beside the alias a.vsw.internal; expected',

@@ -123,6 +123,14 @@ test('a file has the options’ names, options win, and its mistakes name the fi
     assert.is(config.taps.length, 2);
     writeFileSync(file, 'subnett = "10.1.0.0/24"\n');
     assert.match(mistake('--config', file).message, /switch\.toml: unknown key "subnett"/);
+    const json = join(folder, 'switch.json');
+    for (const text of ['null', '[]', '5', '"subnet"']) {
+      writeFileSync(json, text);
+      assert.match(
+        mistake('--config', json).message,
+        /switch\.json: is no object; expected options' names as keys/,
+      );
+    }
     writeFileSync(file, 'subnet = \n');
     assert.match(mistake('--config', file).message, /switch\.toml: /);
     assert.match(mistake('--config', join(folder, 'none')).message, /can(not|'t) be read/);

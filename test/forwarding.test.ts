@@ -4,7 +4,13 @@ import * as assert from 'uvu/assert';
 import { ip } from '../fixtures/packets.ts';
 import { type Forward, readConfig } from '../src/config.ts';
 import { OperatorError } from '../src/errors.ts';
-import { Forwarding, type ForwardingParts, type NamedLease, nameOf } from '../src/forwarding.ts';
+import {
+  Forwarding,
+  type ForwardingParts,
+  type LeaseChange,
+  type NamedLease,
+  nameOf,
+} from '../src/forwarding.ts';
 import type { NatForward } from '../src/gateway/nat.ts';
 import { parseForwards } from '../src/settings/forward.ts';
 import { Refusal } from '../src/settings/schema.ts';
@@ -52,6 +58,11 @@ async function refusal(act: () => Promise<void>): Promise<OperatorError> {
 }
 
 const bound = (address: string, hostname: string): NamedLease => ({ address, hostname, state: 'bound' });
+
+/** A change of some lease whose guest is called so. */
+const renamed = (hostname: string, address = '192.168.100.77'): LeaseChange[] => [
+  { ip: ip(address), before: undefined, after: { hostname } },
+];
 
 test('what the configuration asks for is told to host and gateway', async () => {
   const { forwarding, told } = bench('8080:192.168.100.10:80,udp/53:192.168.100.11:5353');
@@ -126,10 +137,10 @@ test('a name is followed from lease to lease', async () => {
   assert.equal(told.gateway, []);
   assert.equal(forwarding.list(), [{ protocol: 'tcp', port: 80, guest: 'vm1', guestPort: 80 }]);
   leases.push(bound('192.168.100.10', 'VM1'));
-  forwarding.leasesChanged();
+  forwarding.leasesChanged(renamed('vm1'));
   assert.is(told.gateway[0]?.guest, ip('192.168.100.10'));
   leases.splice(0, 1, bound('192.168.100.20', 'vm1'));
-  forwarding.leasesChanged();
+  forwarding.leasesChanged(renamed('vm1'));
   assert.is(told.gateway[0]?.guest, ip('192.168.100.20'));
   assert.is(forwarding.list()[0]?.address, '192.168.100.20');
 });
@@ -139,12 +150,44 @@ test('a guest that takes a name that another has gets nothing of its', async () 
   leases.push(bound('192.168.100.10', 'vm1'));
   await forwarding.start();
   leases.push(bound('192.168.100.9', 'vm1'));
-  forwarding.leasesChanged();
+  forwarding.leasesChanged(renamed('vm1'));
   assert.is(told.gateway[0]?.guest, ip('192.168.100.10'));
   leases.splice(0, 1, bound('192.168.100.8', 'vm1'));
-  forwarding.leasesChanged();
+  forwarding.leasesChanged(renamed('vm1'));
   assert.equal(told.gateway, [], 'two of them, and neither had it');
   assert.match(warnings.join(), /2 guests call themselves vm1/);
+});
+
+test('a reserved name is the reservation’s, whoever calls itself so, and whether its guest is there or not', async () => {
+  const { dhcp, ...config } = readConfig({
+    subnet: '192.168.100.0/24',
+    taps: 'tap0',
+    host: ['VM1,tap0,192.168.100.50'],
+    forward: '80:Vm1:80',
+  });
+  const { forwarding, leases, told } = bench('', { config: { ...config, dhcp } });
+  leases.push(bound('192.168.100.10', 'vm1'));
+  await forwarding.start();
+  assert.is(told.gateway[0]?.guest, ip('192.168.100.50'));
+  assert.is(forwarding.list()[0]?.address, '192.168.100.50');
+});
+
+test('leases are looked through for changes that concern a named guest alone', async () => {
+  let looked = 0;
+  const leases = [bound('192.168.100.10', 'vm1')];
+  const all = () => {
+    looked++;
+    return leases;
+  };
+  const { forwarding, told } = bench('80:vm1:80', { leases: all });
+  await forwarding.start();
+  assert.is(looked, 1);
+  for (let i = 0; i < 100; i++) forwarding.leasesChanged(renamed('vm2'));
+  assert.is(looked, 1);
+  leases.splice(0);
+  forwarding.leasesChanged(renamed('', '192.168.100.10')); // its address is another's
+  assert.is(looked, 2);
+  assert.equal(told.gateway, []);
 });
 
 test('changes that come together are made one after the other, and a failed one changes nothing', async () => {

@@ -1,5 +1,6 @@
 /** What the settings for guests' cloud-init must be together. It is served by the host's own stack, so there must be a tun. */
 import type { CloudInitConfig, UplinkConfig } from '../config.ts';
+import { DNS_PORT } from '../wire/dns.ts';
 import type { GivenSettings } from './given.ts';
 
 const DEFAULT_PORT = 8000;
@@ -18,6 +19,8 @@ export function cloudInitOf(given: GivenSettings, uplink: UplinkConfig): CloudIn
       `is given beside uplink ${uplink.kind}; expected uplink tun, as the host serves it`,
     );
   const port = given.value('cloud-init-port') ?? DEFAULT_PORT;
+  if (port === DNS_PORT && given.value('no-dns') !== true)
+    given.refuse('cloud-init-port', 'is where names are served; expected another, or --no-dns');
   if (given.value('forward')?.some(forward => forward.protocol === 'tcp' && forward.port === port) === true)
     given.refuse(
       'forward',

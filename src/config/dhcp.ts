@@ -3,9 +3,11 @@
  * each held against the subnet, the taps, and each other; and the range when none is named.
  */
 import type { DhcpConfig, HostReservation, Subnet, UplinkConfig } from '../config.ts';
+import { GATEWAY_NAME } from '../service/dhcp/hostnames.ts';
 import type { Scope } from '../service/dhcp/options.ts';
 import type { PoolSettings } from '../service/dhcp/pools.ts';
 import type { TagRule } from '../service/dhcp/tags.ts';
+import { LOCALHOST } from '../service/dns/special.ts';
 import type { AddressRange } from '../settings/network.ts';
 import type { GivenPool } from '../settings/reservations.ts';
 import { formatIp4, type Ip4 } from '../wire/address.ts';
@@ -150,11 +152,13 @@ function hostFault(ip: Ip4, subnet: Subnet): string | undefined {
 
 function checkHost(
   given: GivenSettings,
-  { address, identity }: HostReservation,
+  { name, address, identity }: HostReservation,
   pools: readonly GivenPool[],
   { subnet, natAddress, taps }: Surroundings,
 ): void {
   const refuse = (why: string): never => given.refuse('host', `${why}`);
+  if (name === GATEWAY_NAME || name === LOCALHOST)
+    refuse(`names a guest ${name}, which is another's name to all others; expected one of its own`);
   const text = formatIp4(address);
   const pool = pools.find(each => has(each.subnet, address));
   const where = pool?.subnet ?? subnet;

@@ -1,6 +1,7 @@
 /** What the DNS service is to be, of all that the operator has given: its domain, whom it asks, and its own records. */
 import type { Subnet, UplinkConfig } from '../config.ts';
 import type { DnsRecord } from '../service/dns/records.ts';
+import { isLocalhost } from '../service/dns/special.ts';
 import type { WrittenRecord } from '../settings/dnsrecord.ts';
 import { isLoopback } from '../settings/network.ts';
 import type { Ip4 } from '../wire/address.ts';
@@ -32,6 +33,8 @@ export function dnsOf(given: GivenSettings, uplink: UplinkConfig, subnet: Subnet
     return undefined;
   }
   const domain = (given.value('domain') ?? DEFAULT_DOMAIN).toLowerCase();
+  if (isLocalhost(domain) || /(^|\.)(in-addr|ip6)\.arpa$/.test(domain))
+    given.refuse('domain', `is special; expected a name of your own, such as ${DEFAULT_DOMAIN}`);
   const upstreams = given.value('dns') ?? (uplink.kind === 'none' ? [] : 'host');
   if (upstreams !== 'host' && upstreams.includes(subnet.gateway))
     given.refuse('dns', 'names the gateway, where the service itself is; expected other resolvers');

@@ -4,6 +4,9 @@ import { parse as parseToml } from 'smol-toml';
 import { OperatorError } from '../errors.ts';
 import { type SettingName, Settings } from '../options.ts';
 
+/** Characters of a value in a sentence. */
+const MAX_SHOWN = 200;
+
 /** What the options and the file say, as it was written: the settings' names with text, or with the file's values. */
 export type Given = Readonly<Record<string, unknown>>;
 
@@ -55,13 +58,21 @@ function refusal(name: string, value: unknown, why: string, fileName: string | u
   // An option that may be given again is a list, of one as a rule; in a file a list is what was written.
   const one: unknown =
     fileName === undefined && Array.isArray(value) && value.length === 1 ? value[0] : value;
-  const shown = typeof one === 'string' && /^\S+$/.test(one) ? one : JSON.stringify(one);
+  const whole = typeof one === 'string' && /^\S+$/.test(one) ? one : String(JSON.stringify(one));
+  const shown = whole.length > MAX_SHOWN ? `${whole.slice(0, MAX_SHOWN)}…` : whole;
   const subject = fileName === undefined ? `--${name} ${shown}` : `${fileName}: ${name} = ${shown}`;
   return new OperatorError(`${subject}: ${why}`, { code: 'Usage' });
 }
 
 /** TOML, or JSON where the name ends so. */
 function readSettingsFile(fileName: string): Given {
+  const settings = parsedFile(fileName);
+  if (typeof settings !== 'object' || settings === null || Array.isArray(settings))
+    throw new OperatorError(`${fileName}: is no object; expected options' names as keys`, { code: 'Usage' });
+  return settings as Given;
+}
+
+function parsedFile(fileName: string): unknown {
   let text: string;
   try {
     text = readFileSync(fileName, 'utf8');
@@ -72,7 +83,7 @@ function readSettingsFile(fileName: string): Given {
     );
   }
   try {
-    return (fileName.endsWith('.json') ? JSON.parse(text) : parseToml(text)) as Given;
+    return fileName.endsWith('.json') ? JSON.parse(text) : parseToml(text);
   } catch (cause) {
     const [reason = ''] = (cause as Error).message.split('\n');
     throw new OperatorError(`${fileName}: ${reason}; expected lines such as subnet = "192.168.100.0/24"`, {

@@ -13,8 +13,8 @@ import { fdbMemory } from './fdb.ts';
 import type { Command, Event, PortSpec, SharedMemory, WorkerSettings } from './messages.ts';
 import { FrameRing, ringMemory } from './ring.ts';
 
-/** Frames that wait for the control thread, and answers that wait for the data plane. */
-const RING_SLOTS = 2_048;
+/** Frames that wait for the control thread, of which one port has half, and answers that wait for the data plane. */
+const [PUNT_SLOTS, INJECT_SLOTS] = [4_096, 2_048];
 /** Frames that are taken from the worker in one turn of the event loop, whose other work a flood must not hold up. */
 const MAX_TAKEN = 256;
 /** Answers after which the worker is woken while more are being worked out. */
@@ -58,8 +58,8 @@ export class Plane extends EventEmitter<PlaneEvents> {
       counters: counterMemory(),
       fdb: fdbMemory(settings.maxMacs),
       flows: flowMemory(settings.gateway.maxFlows),
-      punt: ringMemory(RING_SLOTS),
-      inject: ringMemory(RING_SLOTS),
+      punt: ringMemory(PUNT_SLOTS),
+      inject: ringMemory(INJECT_SLOTS),
       acknowledged: new SharedArrayBuffer(4),
     };
     this.#inject = new FrameRing(this.memory.inject);

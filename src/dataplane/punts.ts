@@ -1,6 +1,7 @@
 /**
  * The worker's end of the punt ring. A flood of questions from one guest must take neither the others' turn nor DHCP's, so
- * what is bulk leaves a quarter of the ring alone, and one port has at most a share of it; so has what is not bulk, by itself.
+ * what is bulk leaves a quarter of the ring alone, and one port has at most a share of it; so has what is not bulk, by itself:
+ * both together have half of the ring, in two rounds.
  *
  * Shares are counted in rounds: one ends when something is taken out that came in it, so all of the last one is out too. A
  * port has two shares in the ring at the most, its last round's and this one's, and nothing is kept for each frame.
@@ -10,7 +11,7 @@ import type { Punt } from './punt.ts';
 import type { FrameRing } from './ring.ts';
 
 /** Of the slots: what is kept from bulk, and what one port may take in a round, of bulk and of the rest. */
-const [KEPT, SHARE] = [1 / 4, 1 / 4];
+const [KEPT, SHARE] = [1 / 4, 1 / 8];
 const PORTS = 256;
 
 export class Punts implements Punt {

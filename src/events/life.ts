@@ -100,6 +100,7 @@ function hookCall(told: string, lease: LeaseEvent, name: string, domain: string)
   const hostname = lease.hostname.replace(/^[-.]+/, ''); // a guest chooses it, and it must not be read as an option
   return {
     words: [told, address, mac, hostname],
+    source: port,
     environment: {
       VSWITCHD_EVENT: told,
       VSWITCHD_ADDRESS: address,

@@ -1,14 +1,16 @@
 /**
  * A program of the operator's that is told of events: run without a shell, one after the other in the order of the
  * events, each for a bounded time. Nobody waits for it: what comes while it is at work stands in a queue, and what finds
- * the queue full is lost, counted and told of.
+ * the queue full is lost, counted and told of. One guest can make as many events as it likes, and has a part of the queue.
  */
 import { accessSync, constants, statSync } from 'node:fs';
 import { OperatorError } from '../errors.ts';
 import { MARK } from './orphans.ts';
 import { type Running, startProgram } from './run.ts';
 
-const MAX_WAITING = 256;
+const MAX_WAITING = 1_024;
+/** Of them, what may wait of one source. */
+const SHARE = 1 / 4;
 const TIMEOUT_MS = 10_000;
 /** How long the running one may go on when the switch stops. */
 const STOP_MS = 2_000;
@@ -33,6 +35,8 @@ export interface HookCall {
   readonly words: readonly string[];
   /** Beside the switch's own environment. */
   readonly environment: Readonly<Record<string, string>>;
+  /** Who made it happen, for a fair share of the queue: a port. */
+  readonly source: string;
   /** For its standard input; none: nothing. */
   readonly input?: string;
 }
@@ -76,7 +80,9 @@ export class Hook {
 
   put(call: HookCall): void {
     if (this.#stopped) return;
-    if (this.#waiting.length >= (this.#options.maxWaiting ?? MAX_WAITING)) {
+    const most = this.#options.maxWaiting ?? MAX_WAITING;
+    const alike = this.#waiting.filter(({ source }) => source === call.source).length;
+    if (this.#waiting.length >= most || alike >= most * SHARE) {
       this.#lost++;
       if (!this.#losing)
         this.#warn(`is behind with ${this.#waiting.length} events; those that come now are lost to it`);

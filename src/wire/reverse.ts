@@ -28,9 +28,13 @@ export function readReverse(name: string): Reverse | undefined {
   return octets === 0 ? undefined : { octets, ip: ip as Ip4, stray: octets < labels.length };
 }
 
-/** The digits of a name below ip6.arpa, in the address's order; undefined: it is no such name. */
-export const digitsOf = (name: string): string | undefined =>
-  name.endsWith(IP6) ? name.slice(0, -IP6.length).split('.').reverse().join('') : undefined;
+/** The digits of a name below ip6.arpa, in the address's order, up to a label that is none; undefined: it is no such name. */
+export function digitsOf(name: string): string | undefined {
+  if (!name.endsWith(IP6)) return undefined;
+  const labels = name.slice(0, -IP6.length).split('.').reverse();
+  const end = labels.findIndex(label => !/^[0-9a-f]$/.test(label));
+  return labels.slice(0, end < 0 ? labels.length : end).join('');
+}
 
 /** `9.100.168.192.in-addr.arpa` */
 export const reverseName = (ip: number, octets = 4): string =>

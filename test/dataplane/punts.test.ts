@@ -6,6 +6,7 @@ import { Punts } from '../../src/dataplane/punts.ts';
 import { FrameRing, ringMemory } from '../../src/dataplane/ring.ts';
 
 const SLOTS = 64;
+const SHARE = SLOTS / 8;
 
 function bench() {
   const memory = ringMemory(SLOTS);
@@ -25,21 +26,21 @@ function bench() {
   return { punts, ring, punt, flood, drain };
 }
 
-test('one port’s bulk has a quarter of the ring a round, all bulk three quarters, the rest is for the rest', () => {
+test('one port’s bulk has an eighth of the ring a round, all bulk three quarters, the rest is for the rest', () => {
   const { punt, flood, drain } = bench();
-  assert.is(flood(1), SLOTS / 4);
+  assert.is(flood(1), SHARE);
   assert.is(flood(1), 0);
-  assert.equal([flood(2), flood(3), flood(4)], [SLOTS / 4, SLOTS / 4, 0]);
+  assert.equal([2, 3, 4, 5, 6, 7].map(flood), [SHARE, SHARE, SHARE, SHARE, SHARE, 0]);
   assert.ok(punt(1, false), 'what is not bulk has room');
   assert.is(drain(), (3 * SLOTS) / 4 + 1);
-  assert.is(flood(1), SLOTS / 4, 'a new round');
+  assert.is(flood(1), SHARE, 'a new round');
 });
 
-test('of what is not bulk one port has a quarter too, and others find room beside all bulk', () => {
+test('of what is not bulk one port has an eighth too, and others find room beside all bulk', () => {
   const { punt, flood } = bench();
-  for (const port of [1, 2, 3]) assert.is(flood(port), SLOTS / 4);
-  const taken = Array.from({ length: SLOTS }).filter(() => punt(4, false)).length;
-  assert.is(taken, SLOTS / 4);
+  for (const port of [1, 2, 3, 4, 5, 6]) assert.is(flood(port), SHARE);
+  const taken = Array.from({ length: SLOTS }).filter(() => punt(7, false)).length;
+  assert.is(taken, SHARE);
 });
 
 test('a port that floods on has two shares in the ring at the most', () => {
@@ -55,7 +56,21 @@ test('a port that floods on has two shares in the ring at the most', () => {
       drain();
     }
   }
-  assert.ok(most <= SLOTS / 2 + 8, `${most}`);
+  assert.ok(most <= SLOTS / 4 + 8, `${most}`);
+});
+
+test('a port that floods with both leaves room for either of another', () => {
+  const { punt, flood, drain } = bench();
+  const both = (): void => {
+    flood(1);
+    while (punt(1, false));
+  };
+  for (let turn = 0; turn < 200; turn++) {
+    both();
+    assert.ok(punt(2, true), `a question in turn ${turn}`);
+    assert.ok(punt(2, false), `a message in turn ${turn}`);
+    drain(4 + (turn % 7));
+  }
 });
 
 test('the control thread is woken once for each rest, and not while it looks', () => {

@@ -18,7 +18,13 @@ function program(name: string, ...lines: string[]): string {
   return path;
 }
 
-const call = (...words: string[]) => ({ words, environment: { VSWITCHD_EVENT: words[0] ?? '' } });
+let sources = 0;
+/** Each from another port. */
+const call = (...words: string[]) => ({
+  words,
+  environment: { VSWITCHD_EVENT: words[0] ?? '' },
+  source: `tap${sources++}`,
+});
 
 function hook(path: string, more: Partial<HookOptions> = {}) {
   const warnings: string[] = [];
@@ -118,6 +124,16 @@ test('a full queue loses events: counted, and told of once till it has caught up
   await new Promise(resolve => setTimeout(resolve, 20));
   for (let n = 0; n < 5; n++) made.put(call('bound', String(n)));
   assert.is(warnings.length, 2);
+  await made.stop();
+});
+
+test('a port that makes more events than can be told loses its own, and not another’s', async () => {
+  const { hook: made } = hook(program('slow-too.sh', 'sleep 0.05'), { maxWaiting: 8 });
+  for (let i = 0; i < 20; i++) made.put({ ...call('bound', String(i)), source: 'tap0' });
+  assert.equal([made.counters.waiting, made.counters.lost], [2, 18]);
+  for (const source of ['tap1', 'tap2']) made.put({ ...call('bound', source), source });
+  assert.equal([made.counters.waiting, made.counters.lost], [4, 18]);
+  await idle(made, 4);
   await made.stop();
 });
 

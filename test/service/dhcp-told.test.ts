@@ -132,6 +132,9 @@ test('names: one label, lower case, as DNS serves it', () => {
     ['\u001b[31m', '31m'],
     ['localhost', ''],
     ['LOCALHOST.localdomain', ''],
+    ['WPAD.vsw.internal', ''],
+    ['isatap', ''],
+    ['gateway', ''],
     [`${'a'.repeat(62)}-b`, 'a'.repeat(62)],
     ['ünïcode', 'n-code'],
   ] as const)
@@ -144,6 +147,16 @@ test('names: one label, lower case, as DNS serves it', () => {
     }),
     { seed: 1123, numRuns: 2_000 },
   );
+});
+
+const TAKEN = new Set(['db']);
+
+test('names: another’s reserved one is not to be had', () => {
+  const called = (name: string): string => {
+    const options = new Map<number, Uint8Array>([[Code.HostName, latin1(name)]]);
+    return naming(message(MessageType.Request, { options }), '', '', TAKEN).hostname;
+  };
+  assert.equal(['db', 'DB.example', 'db-', 'db1'].map(called), ['', '', '', 'db1']);
 });
 
 test('names: option 81 and 12 as a guest may send them, with and without a reservation', () => {
@@ -162,7 +175,12 @@ test('names: option 81 and 12 as a guest may send them, with and without a reser
       (fqdn, plain, reserved, domain) => {
         const options = new Map<number, Uint8Array>([[Code.ClientName, fqdn]]);
         if (plain !== undefined) options.set(Code.HostName, plain);
-        const { hostname, answer } = naming(message(MessageType.Request, { options }), reserved, domain);
+        const { hostname, answer } = naming(
+          message(MessageType.Request, { options }),
+          reserved,
+          domain,
+          TAKEN,
+        );
         assert.ok(hostname === '' || LABEL.test(hostname));
         if (reserved !== '') assert.is(hostname, reserved);
         if (answer === undefined) return;
@@ -185,6 +203,7 @@ test('names: the client’s MAC is in no way a name', () => {
     message(MessageType.Discover, { client: clientMac(3).lo }),
     '',
     'vm.test',
+    TAKEN,
   );
   assert.is(hostname, '');
   assert.is(answer, undefined);

@@ -67,8 +67,8 @@ test('DISCOVER: an offer is held for its time, then goes to the next; nothing is
   assert.is(await say(Discover, { client: 5 }), undefined);
 });
 
-test('DISCOVER: offers are bounded in number', async () => {
-  const { say, service, clock, take } = bench({ maxOffers: 2 });
+test('DISCOVER: offers are bounded in number, one port’s to half of it', async () => {
+  const { say, service, clock, take } = bench({ maxOffers: 4 });
   for (const client of [1, 2]) assert.ok(await say(Discover, { client }));
   assert.is(await say(Discover, { client: 3 }), undefined);
   assert.is(service.counters.ignored.OffersExhausted, 1);
@@ -216,6 +216,21 @@ test('RELEASE: free for others, but the client finds its address again while nob
   assert.is(service.counters.ignored.UnknownClient, 1);
 });
 
+test('RELEASE, DECLINE, another server chosen: only from the port that has the lease', async () => {
+  const { take, say, service } = bench();
+  const address = ip(await take(1));
+  await say(Release, { client: 1, ciaddr: address, server: SERVER }, 7);
+  await say(Decline, { client: 1, requested: address, server: SERVER }, 7);
+  assert.is(service.leases()[0]?.state, 'bound');
+  assert.is(service.counters.ignored.OtherPort, 2);
+  const offer = (await say(Discover, { client: 2 }))!.message.yiaddr;
+  await say(Request, { client: 2, requested: offer, server: ip('192.168.100.66') }, 7);
+  assert.is(service.leases().find(lease => lease.address === formatIp4(offer))?.state, 'offered');
+  await say(Request, { client: 1, ciaddr: address }, 7); // it has moved
+  await say(Release, { client: 1, ciaddr: address, server: SERVER }, 7);
+  assert.is(service.leases().find(lease => lease.address === formatIp4(address))?.state, 'released');
+});
+
 test('INFORM: ACK to ciaddr without address or times, nothing allocated', async () => {
   const { say, service } = bench();
   const ciaddr = ip('192.168.100.200');
@@ -361,6 +376,19 @@ test('a commit that fails: no ACK, memory as before, a sentence; then all is wel
   );
   store.commit = commit;
   assert.is(await take(1), formatIp4(requested));
+});
+
+test('a listener that throws: on disk and acknowledged all the same, told in the log', async () => {
+  const { take, service, store, logged } = bench({
+    changed: () => {
+      throw new Error('no');
+    },
+  });
+  const mine = await take(1);
+  assert.equal([store.load().length, service.leases()[0]?.address], [1, mine]);
+  assert.is(service.fault, undefined);
+  assert.match(logged.join(), /what became of leases could not be told: Error: no/);
+  await take(2);
 });
 
 test('no usable name server: option 6 is left out with one warning', async () => {

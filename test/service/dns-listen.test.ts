@@ -77,9 +77,9 @@ const read = (socket: Socket, bytes: number): Promise<Buffer> =>
     socket.on('error', () => undefined);
   });
 
-const open = (port: number): Promise<Socket> =>
+const open = (port: number, localAddress = '127.0.0.1'): Promise<Socket> =>
   new Promise((resolve, reject) => {
-    const socket = connect(port, '127.0.0.1', () => resolve(socket));
+    const socket = connect({ port, host: '127.0.0.1', localAddress }, () => resolve(socket));
     socket.on('error', reject);
   });
 
@@ -148,6 +148,30 @@ test('a slow reader is closed', () =>
     assert.is(listener.counters.slow, 1);
     socket.resume();
     await closed;
+  }));
+
+test('a guest with many addresses, that keeps all its connections: another is answered all the same', () =>
+  withListener(async ({ listener, port, echo }) => {
+    const sockets = [];
+    for (let i = 0; i < 128; i++) {
+      const socket = await open(port, `127.0.1.${1 + (i >> 3)}`);
+      sockets.push(socket);
+      socket.write(framed(query(i === 0 ? 0xff : 1))); // nobody answers the first
+      if (i > 0) await read(socket, query(1).length + 2);
+    }
+    const other = await open(port, '127.0.2.1');
+    other.write(framed(query(2)));
+    assert.is((await read(other, query(2).length + 2)).length, query(2).length + 2);
+    assert.equal([listener.counters.tooMany, listener.counters.ended], [0, 1]);
+    echo.waiting.shift()?.(undefined);
+    assert.is(
+      (await read(sockets[0]!, query(1).length + 2)).length,
+      query(1).length + 2,
+      'who waits is left',
+    );
+    const quietest = sockets[1]!;
+    if (!quietest.closed) await new Promise(resolve => quietest.on('close', resolve));
+    for (const socket of [...sockets, other]) socket.destroy();
   }));
 
 test('few connections of one, and none of strangers', async () => {

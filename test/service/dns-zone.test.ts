@@ -10,11 +10,14 @@ import { ip } from '../../fixtures/packets.ts';
 import { LeaseState } from '../../src/service/dhcp/leases.ts';
 import { GuestNames, labelOf } from '../../src/service/dns/guests.ts';
 import type { DnsRecord } from '../../src/service/dns/records.ts';
+import { readReply } from '../../src/service/dns/reply.ts';
 import { Zone } from '../../src/service/dns/zone.ts';
 import type { Ip4 } from '../../src/wire/address.ts';
+import { readQuestion } from '../../src/wire/dns.ts';
 import { reverseName6, reverseZones } from '../../src/wire/reverse.ts';
 
 const DOMAIN = 'vsw.internal';
+const latin1 = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'latin1'));
 const TYPES: Readonly<Record<string, number>> = {
   ...{
     A: 1,
@@ -238,6 +241,41 @@ class Model {
     return running.sort(([, a], [, b]) => a.since - b.since)[0]?.[0];
   }
 }
+
+test('labels of any bytes, in any place: what is said of them is whole', () => {
+  const { zone } = bench();
+  zone.changed([lease('192.168.100.10', 'vm1')]);
+  const odd = fc.uint8Array({ minLength: 1, maxLength: 63 });
+  const plain = fc.constantFrom('fd', 'f', 'd', '0'.repeat(32), 'vm1', 'gateway', '1', '168', '192');
+  const label = fc.oneof(odd, fc.uint8Array({ minLength: 60, maxLength: 63, min: 128 }), plain.map(latin1));
+  const zones = ['localhost', 'vsw.internal', 'ip6.arpa', 'in-addr.arpa', 'test', 'api.example.com', ''];
+  const longest = Uint8Array.from({ length: 63 }, () => 255);
+  fc.assert(
+    fc.property(
+      fc.array(label, { maxLength: 3 }),
+      fc.constantFrom(...zones),
+      fc.constantFrom(1, 6, 12, 28, 255),
+      (labels, end, type) => {
+        const all = [...labels, ...(end === '' ? [] : end.split('.').map(latin1))];
+        const bytes = all.flatMap(each => [each.length, ...each]);
+        fc.pre(bytes.length < 255);
+        const query = Uint8Array.from([0, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, ...bytes, 0, 0, type, 0, 1]);
+        const question = readQuestion(query);
+        assert.ok(question);
+        const response = zone.answer(query, question);
+        if (response !== undefined) assert.ok(readReply(response, question, true), question.name);
+      },
+    ),
+    {
+      seed: 1035,
+      numRuns: 3_000,
+      examples: [
+        [[longest], 'localhost', 1],
+        [[longest, latin1('fd')], 'ip6.arpa', 12],
+      ],
+    },
+  );
+});
 
 test('property: names are whose the model says, whatever happens', () => {
   const step = fc.record({

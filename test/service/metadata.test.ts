@@ -311,33 +311,58 @@ test('a guest with many MACs pushes out its own instances alone', async () => {
   assert.is(await get('user-data', OTHER), mine);
 });
 
-test('a password that can’t be kept is not given away', async () => {
-  const { file, get, state, said } = bench();
+test('a guest that phones home with ever another MAC fills no log, and is told of with the next line', async () => {
+  const clock = { nowMs: 1_800_000_000_000 };
+  const { phone, said } = bench({ now: () => clock.nowMs });
+  const mac = (i: number): string => `02:00:00:00:01:${(16 + i).toString(16)}`;
+  for (let i = 0; i < 100; i++) await phone({ ...GUEST, mac: mac(i) }, '');
+  assert.is(said.length, 20);
+  clock.nowMs += 60_000;
+  await phone(OTHER, '');
+  assert.match(said.at(-1) as string, /has phoned home \(and 80 like it since the last line\)$/);
+});
+
+test('a password that can’t be kept is not given away, and the operator sees why', async () => {
+  const { file, get, state, said, service } = bench();
   file('default/user-data', '@password@');
   rmSync(state, { recursive: true });
   writeFileSync(state, '');
   assert.is(await get('user-data'), '500');
   assert.match(said.join(), /ENOTDIR/);
+  const shown = (await service.view(GUEST)).documents.map(({ name, from, status }) => [name, status, from]);
+  assert.equal(shown[0], ['meta-data', 200, 'generated']);
+  assert.equal(shown[1]?.slice(0, 2), ['user-data', 500]);
+  assert.match(shown[1]?.[2] as string, /^ENOTDIR: /);
   rmSync(state);
   mkdirSync(state);
   assert.match(await get('user-data'), PASSWORD);
 });
 
-test('a record that can’t be read is left where it is, with a sentence', () => {
+test('a record that can’t be read is set aside, with a sentence: the next one would be written over it', () => {
   const folder = join(root, 'broken');
   mkdirSync(folder);
   for (const [name, text] of [
     ['i-1.json', '{'],
     ['i-2.json', '{"id": "i-2"}'],
     ['i-3.json.new', 'half'],
+    ['i-4.json', 'null'],
+    ['i-5.json', '{"id": "../i-5", "port": "tap0", "mac": "02:00:00:00:00:05"}'],
   ] as const)
     writeFileSync(join(folder, name), text);
   chmodSync(folder, 0o700);
   const said: string[] = [];
   const instances = new Instances(folder, Date.now, sentence => said.push(sentence));
-  assert.equal([said.length, instances.get('i-2')], [2, undefined]);
-  assert.match(said[0] as string, /i-1\.json can't be read and is not used: /);
-  assert.equal(readdirSync(folder), ['i-1.json', 'i-2.json']);
+  assert.equal([said.length, instances.get('i-2'), instances.ofPort('tap0')], [4, undefined, []]);
+  assert.match(
+    said[0] as string,
+    /i-1\.json can't be read \(.*\); it is kept as .*i-1\.json\.corrupt-20.*Z$/,
+  );
+  const kept = readdirSync(folder);
+  assert.equal(
+    kept.map(name => name.replace(/-\d{4}-.*Z$/, '')),
+    [1, 2, 4, 5].map(number => `i-${number}.json.corrupt`),
+  );
+  assert.is(readFileSync(join(folder, kept[0] as string), 'utf8'), '{');
 });
 
 test('a form has bounds: names, values, how many', () => {

@@ -41,8 +41,8 @@ class Bench {
         for (let at = 0; at < learnt.length; at += 4)
           this.happened.push(`${words(learnt, at, 3)} until ${learnt[at + 3]}`);
       },
-      send: () => {
-        if (!this.full) this.happened.push('send');
+      send: (_frame, egress) => {
+        if (!this.full) this.happened.push(egress === undefined ? 'send' : `send to ${egress}`);
         return !this.full;
       },
       log: (_level, sentence) => this.logged.push(sentence),
@@ -66,6 +66,12 @@ const ALLOW: WatchedDomain = { name: 'example.com', below: true, allow: true };
 const DENY: WatchedDomain = { name: 'bad.test', below: true, allow: false };
 const EXACT: WatchedDomain = { name: 'one.test', below: false, allow: true };
 const of = (name: string, ttl = 30) => dnsAnswer(name, [[name, NEAR]], ttl);
+
+test('an answer of our own goes to the port that asked', async () => {
+  const bench = new Bench([ALLOW]);
+  bench.service.handle(frame(of('www.example.com'), GATEWAY), 0, 3);
+  assert.is((await bench.take(0)).at(-1), 'send to 3');
+});
 
 test('the data plane is told before the answer goes on, once for all of a turn', async () => {
   const bench = new Bench([ALLOW, EXACT]);

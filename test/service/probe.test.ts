@@ -266,6 +266,23 @@ test('everybody’s address in use: each is asked for once, and the log stays sh
   );
 });
 
+test('a port that answers for everybody is believed till only the others’ addresses are left', async () => {
+  const few = { last: ip('192.168.100.15'), ports: ['tap1', 'tap2', 'tap3', 'tap7'] };
+  const { say, hand, pass, asked, offers, logged, service } = bench(few);
+  await say(Discover);
+  for (let i = 0; i < 6; i++) await hand(answer(ip(asked.at(-1) as string)), 7);
+  await pass(200);
+  assert.is(offers.length, 1, asked.join());
+  assert.match(logged.at(-1) as string, /on tap7 answers for .* too, and is not believed/);
+  await say(Discover, { client: 2 });
+  await hand(answer(ip(asked.at(-1) as string)), 7);
+  await say(Discover, { client: 3 });
+  await hand(answer(ip(asked.at(-1) as string)), 7);
+  assert.is(offers.length, 3);
+  assert.is(new Set(offers.map(offer => offer.split(' ')[0])).size, 3);
+  assert.is(service.pool().quarantined, 3);
+});
+
 test('a conflict that can’t be written: the client has the next address all the same', async () => {
   const store = new MemoryStore();
   store.commit = async () => {

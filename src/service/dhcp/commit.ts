@@ -15,7 +15,7 @@ const PAUSE_MS = 2;
 
 export interface GroupCommitOptions {
   readonly store: LeaseStore;
-  /** These are on disk, in this order. */
+  /** These are on disk, in this order. Must not throw: that would be no fault of the disk's. */
   stored(changes: readonly Change[]): void;
   /** These are not, and won't be. */
   failed(changes: readonly Change[], cause: unknown): void;
@@ -67,7 +67,6 @@ export class GroupCommit {
     let stored = true;
     try {
       await this.#options.store.commit();
-      this.#options.stored(changes);
     } catch (error) {
       stored = false;
       // What came meanwhile was worked out from what is taken back now.
@@ -76,6 +75,7 @@ export class GroupCommit {
       this.#options.failed(changes, error);
     }
     this.#endedMs = performance.now();
+    if (stored) this.#options.stored(changes);
     for (const done of waiting) done(stored);
   }
 }

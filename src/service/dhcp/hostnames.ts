@@ -1,6 +1,7 @@
 /**
  * What guests are called. The name in a lease is one label that DNS can serve (RFC 1123 §2.1): the reservation's, else what
- * the guest says in option 81 (RFC 4702), else in option 12. A guest may have any name but `localhost`.
+ * the guest says in option 81 (RFC 4702), else in option 12. A guest may have any name but another's reserved one and those
+ * that programs trust: whoever reads the lease, a hook or a port forward by name, shall not take one guest for another.
  *
  * The answer to option 81: S when the name is served, N when none is, O when that is not what the client asked for. Who says
  * N gets no name, unless one is reserved for it.
@@ -9,6 +10,15 @@ import { Code, type DhcpMessage } from '../../wire/dhcp.ts';
 import { emitClientName, FQDN, parseClientName } from '../../wire/dhcpvalues.ts';
 
 const MAX_LABEL = 63;
+
+/**
+ * Names by which programs find what they then trust: a guest that was called so would be everybody's proxy or router.
+ * Windows' DNS server blocks the same two (its global query block list).
+ */
+export const NEVER = ['wpad', 'isatap'];
+/** The switch's own name in the zone. */
+export const GATEWAY_NAME = 'gateway';
+const NOT_FOR_GUESTS: readonly string[] = [...NEVER, GATEWAY_NAME, 'localhost'];
 
 export interface Naming {
   /** Empty: it has none. */
@@ -26,16 +36,22 @@ export function labelOf(text: string): string {
     .replace(/^-/, '')
     .slice(0, MAX_LABEL)
     .replace(/-$/, '');
-  return label === 'localhost' ? '' : label;
+  return NOT_FOR_GUESTS.includes(label) ? '' : label;
 }
 
-/** `reserved`: the reservation's name, or empty; `domain`: what the guests' names end with, or empty. */
-export function naming(message: DhcpMessage, reserved: string, domain: string): Naming {
+/** `reserved`: the reservation's name, or empty; `domain`: what the guests' names end with, or empty; `taken`: what is reserved. */
+export function naming(
+  message: DhcpMessage,
+  reserved: string,
+  domain: string,
+  taken: ReadonlySet<string>,
+): Naming {
   const value = message.options.get(Code.ClientName);
   const said = value === undefined ? undefined : parseClientName(value);
   const own = said?.label || plainName(message);
   const refuses = said !== undefined && (said.flags & FQDN.N) !== 0;
-  const hostname = reserved || (refuses ? '' : labelOf(own));
+  const claimed = refuses ? '' : labelOf(own);
+  const hostname = reserved || (taken.has(claimed) ? '' : claimed);
   return { hostname, answer: said === undefined ? undefined : answer(said.flags, hostname, domain) };
 }
 

@@ -78,6 +78,16 @@ export class LeaseTable {
     return this.#shelves.reduce((sum, shelf) => sum + shelf.capacity, 0);
   }
 
+  /** The same of one pool. */
+  capacityOf(pool: number): number {
+    return this.#shelves[pool]!.capacity;
+  }
+
+  /** Has a pool more addresses than that which nobody has had yet, and is there room for them? */
+  plenty(count: number, pool: number): boolean {
+    return this.#shelves[pool]!.untouched > count && this.#maxRecords - this.#byIp.size > count;
+  }
+
   /** Every record, in no order. */
   all(): IterableIterator<Lease> {
     return this.#byIp.values();
@@ -131,6 +141,13 @@ export class LeaseTable {
       this.#offers.delete(lease);
     }
     return this.#offers.size;
+  }
+
+  /** Of these, those to a port. */
+  outstandingTo(port: string): number {
+    let count = 0;
+    for (const { record } of this.#offers) if (record.port === port) count++;
+    return count;
   }
 
   /** Holds an address for a client: an offer is out. It takes nothing away from a lease that runs. */

@@ -105,6 +105,8 @@ export class OptionPolicy {
   /** Tags that anything is given for, with their tests; a reservation's own need none. */
   readonly #rules: readonly { readonly tag: string; readonly test: (facts: Facts) => boolean }[];
   readonly #hosts: ReadonlyMap<HostReservation, number>;
+  /** Names that are kept for guests. */
+  readonly names: ReadonlySet<string>;
   readonly #plain: (Told | undefined)[] = [];
   readonly #kept = new Map<string, Told>();
   #network: NetworkOptions = { mtu: 1500, dns: [], domain: '' };
@@ -117,6 +119,7 @@ export class OptionPolicy {
     this.#rules = settings.tags
       .filter(({ tag }) => used.has(tag))
       .map(({ tag, match }) => ({ tag, test: testOf(match, networks) }));
+    this.names = new Set(settings.hosts.flatMap(({ name }) => (name === '' ? [] : [name])));
     this.#hosts = new Map(settings.hosts.map((host, index) => [host, index]));
   }
 

@@ -102,7 +102,8 @@ export class Replies {
 
   /** What the client is called. */
   naming({ message, client }: Ask): Naming {
-    return naming(message, client.host?.name ?? '', this.#options.policy.domain);
+    const { domain, names } = this.#options.policy;
+    return naming(message, client.host?.name ?? '', domain, names);
   }
 
   #reply(ask: Ask, type: MessageType, yiaddr: Ip4, own: ReadonlyMap<number, Uint8Array>): Reply {
@@ -137,7 +138,8 @@ export class Replies {
   }
 
   /** What is configured for this client, and what its own options are answered with. */
-  #tell({ message, origin, place, client }: Ask, options: Map<number, Uint8Array>): Told {
+  #tell(ask: Ask, options: Map<number, Uint8Array>): Told {
+    const { message, origin, place, client } = ask;
     const { policy } = this.#options;
     const port = place.direct ? origin.port : '';
     const told = policy.told({ message, mac: client.mac, port, pool: place.pool, host: client.host });
@@ -146,7 +148,7 @@ export class Replies {
     if (told.boot?.http && vendorClass(message).startsWith(HTTP_CLIENT))
       options.set(Code.VendorClass, bytesOf(HTTP_CLIENT));
     if (message.options.has(Code.ClientName)) {
-      const { answer } = naming(message, client.host?.name ?? '', policy.domain);
+      const { answer } = this.naming(ask);
       if (answer !== undefined) options.set(Code.ClientName, answer);
     }
     // Option 55: what was asked for and is configured, each once, in the client's order; all where it asks for nothing.

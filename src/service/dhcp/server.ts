@@ -19,16 +19,20 @@ import { Claims } from './claims.ts';
 import { release } from './ends.ts';
 import { type Change, type Lease, type LeaseRecord, LeaseState, LeaseTable } from './leases.ts';
 import type { OptionPolicy, PolicySettings } from './options.ts';
-import { placeOf, poolsOf } from './pools.ts';
+import { LOCAL, placeOf, poolsOf } from './pools.ts';
 import { type Ask, Replies, type Reply } from './reply.ts';
 import { Reservations } from './reservations.ts';
+import { Shares } from './shares.ts';
 
 /** Why a message that was understood got no reply. */
 export enum Ignored {
   OtherServer = 1,
   UnknownClient,
+  /** About a lease of another port's guest. */
+  OtherPort,
   UnknownRelay,
   OtherSubnet,
+  /** None is left, or none for this port. */
   PoolExhausted,
   OffersExhausted,
   ClientIdTooLong,
@@ -50,6 +54,8 @@ export interface ServerOptions extends Pick<PolicySettings, 'pools' | 'hosts'> {
   readonly maxOffers: number;
   /** Addresses that may have a record, in memory and on disk; reserved ones come on top. */
   readonly maxRecords: number;
+  /** Ports that get addresses of the subnet: the last ones are kept for those that have none. */
+  readonly ports: readonly string[];
   /** IP MTU, bytes: what a reply must fit, whatever the client says that it takes. */
   readonly mtu: number;
   /** The options for clients; those of the protocol itself are the server's own. */
@@ -76,6 +82,8 @@ export interface Outcome {
 }
 
 const MAX_CLIENT_ID = 255;
+/** Of the offers, what each port may have out, however many others have. */
+const FEW_OFFERS = 1 / 256;
 const QUIET: Outcome = { changes: [] };
 const silent = (ignored: Ignored): Outcome => ({ ignored, changes: [] });
 
@@ -89,6 +97,7 @@ export class DhcpServer {
   readonly #options: ServerOptions;
   readonly #claims: Claims;
   readonly #replies: Replies;
+  readonly #shares: Shares;
   readonly #poolOf = (ip: Ip4): number => this.table.poolOf(ip);
 
   constructor(options: ServerOptions, records: readonly LeaseRecord[]) {
@@ -98,6 +107,13 @@ export class DhcpServer {
     this.table = new LeaseTable(pools, options.maxRecords, reservations.addresses);
     this.#claims = new Claims(this.table, reservations, sentence => options.warn(sentence));
     this.#replies = new Replies(options);
+    const reserved = options.hosts.flatMap(({ identity }) =>
+      identity.kind === 'port' ? [identity.port] : [],
+    );
+    this.#shares = new Shares(
+      this.table,
+      options.ports.filter(port => !reserved.includes(port)),
+    );
     for (const record of records) this.#restore(record);
   }
 
@@ -130,6 +146,13 @@ export class DhcpServer {
     for (const change of changes.toReversed()) this.table.set(change.ip, change.before);
   }
 
+  /** Is a port believed that says that what another is to be offered is in use? By that it has one address more. */
+  believes(port: string, other: string, nowS: number): boolean {
+    const believed = this.#shares.admits(port, nowS);
+    if (believed) this.#shares.passed(other, port);
+    return believed;
+  }
+
   /** Of two records of one client (its first address was given away in an offer) the later one counts. */
   #restore(record: LeaseRecord): void {
     const { table } = this;
@@ -154,7 +177,7 @@ export class DhcpServer {
     const holds = lease !== undefined && lease.offeredUntilS > nowS;
     // Strangers can't keep one out that had an address already: its record is there anyhow.
     const known = holds || (lease !== undefined && lease.record.state !== LeaseState.Offered);
-    if (!known && table.outstanding(nowS) >= this.#options.maxOffers) return silent(Ignored.OffersExhausted);
+    if (!known && !this.#mayOffer(ask)) return silent(Ignored.OffersExhausted);
     if (lease !== undefined && table.isReserved(lease.record.ip)) {
       changes.push(table.set(lease.record.ip, undefined)); // it is somebody else's now, and who discovers has left it
       lease = undefined;
@@ -163,7 +186,7 @@ export class DhcpServer {
       const wanted = address(message, Code.RequestedAddress);
       const asked = wanted !== undefined && table.poolOf(wanted) === place.pool && table.isFree(wanted, nowS);
       const ip = asked ? wanted : table.next(nowS, place.pool);
-      if (ip === undefined) return { ignored: Ignored.PoolExhausted, changes };
+      if (ip === undefined || !this.#mayTake(ask, ip)) return { ignored: Ignored.PoolExhausted, changes };
       const { key } = client;
       table.set(ip, { ...this.#describe(ask), ip, key, state: LeaseState.Offered, expiresS: 0 });
       lease = table.byIp(ip) as Lease;
@@ -178,7 +201,7 @@ export class DhcpServer {
     const { lease, due } = client;
     const server = address(message, Code.ServerId);
     if (server !== undefined && !this.#isOurs(server, ask)) {
-      if (lease !== undefined) this.#withdraw(lease);
+      if (lease !== undefined && isFrom(ask, lease)) this.#withdraw(lease);
       return silent(Ignored.OtherServer);
     }
     const renewing = message.ciaddr !== NONE;
@@ -195,8 +218,26 @@ export class DhcpServer {
       return silent(Ignored.UnknownClient);
     // A client that knows our offer, or uses an address, which we do not remember: we lost our memory, and believe it.
     const believed = server !== undefined || lease === undefined;
-    if (believed && this.table.isFree(wanted, nowS)) return this.#bind(ask, wanted);
+    const free = believed && this.table.isFree(wanted, nowS) && this.#mayTake(ask, wanted);
+    if (free) return this.#bind(ask, wanted);
     return this.#refuse(ask, lease === undefined ? 'address in use' : 'address of another client');
+  }
+
+  /** One port has half of the offers at the most; where all together are too many, it may still have a few. */
+  #mayOffer({ origin, nowS }: Ask): boolean {
+    const { table } = this;
+    const { maxOffers } = this.#options;
+    const out = table.outstanding(nowS);
+    if (out < maxOffers / 2) return true;
+    return table.outstandingTo(origin.port) < maxOffers * (out < maxOffers ? 1 / 2 : FEW_OFFERS);
+  }
+
+  /** May the message's port have a free address more? Then it has. */
+  #mayTake({ origin, place, nowS }: Ask, ip: Ip4): boolean {
+    if (place.pool !== LOCAL) return true;
+    const may = this.#shares.admits(origin.port, nowS);
+    if (may) this.#shares.took(origin.port, ip);
+    return may;
   }
 
   /** Frees an offer that the client did not take. */
@@ -260,7 +301,8 @@ export class DhcpServer {
     const server = address(ask.message, Code.ServerId);
     if (server !== undefined && !this.#isOurs(server, ask)) return Ignored.OtherServer;
     const { lease } = ask.client;
-    return lease !== undefined && lease.record.ip === ip ? lease : Ignored.UnknownClient;
+    if (lease === undefined || lease.record.ip !== ip) return Ignored.UnknownClient;
+    return isFrom(ask, lease) ? lease : Ignored.OtherPort;
   }
 
   /** By the name that the client's relay gives us, or by our own. */
@@ -285,6 +327,13 @@ export class DhcpServer {
     return { mac: ask.client.mac, hostname, port: ask.origin.port };
   }
 }
+
+/**
+ * Does a message that ends a lease come from where it was last seen? Whoever knows a MAC can write it; a guest that moved has
+ * asked for its address again where it is now.
+ */
+const isFrom = ({ origin }: Ask, { record }: Lease): boolean =>
+  record.port === '' || record.port === origin.port;
 
 const sameRecord = (a: LeaseRecord, b: LeaseRecord): boolean =>
   a.key === b.key &&

@@ -30,7 +30,7 @@ import { FairQueue } from './queue.ts';
 import type { Reply } from './reply.ts';
 import { DhcpServer, Ignored, type Origin } from './server.ts';
 import type { LeaseStore } from './store.ts';
-import { type LeaseView, leaseViews, type PoolUse, poolUse } from './view.ts';
+import { type LeaseView, leaseOf, leaseViews, type PoolUse, poolUse } from './view.ts';
 
 /** How long the answer of `resolvers` is believed. */
 const RESOLVERS_MS = 5_000;
@@ -72,6 +72,8 @@ export interface DhcpServiceOptions extends Partial<Omit<PolicySettings, 'addres
   /** How long is waited for an answer of somebody who has an address already; 0 or none: nobody is asked. */
   readonly probeMs?: number;
   readonly maxProbes?: number;
+  /** Names of the ports that guests are on; without them nothing is kept for anybody. */
+  readonly ports?: readonly string[];
 
   readonly store: LeaseStore;
   /** Takes a finished frame for a port. */
@@ -182,6 +184,7 @@ export class DhcpService {
         quarantineS: options.quarantineS ?? QUARANTINE_S,
         maxOffers: options.maxOffers ?? MAX_OFFERS,
         maxRecords: options.maxRecords ?? MAX_RECORDS,
+        ports: options.ports ?? [],
         warn: sentence => options.log('warn', sentence),
       },
       options.store.load(),
@@ -248,6 +251,11 @@ export class DhcpService {
     return leaseViews(this.#server.table, this.#nowS());
   }
 
+  /** The running lease of a machine on a port. */
+  leaseOf(mac: string, port: string): LeaseView | undefined {
+    return leaseOf(this.#server.table, mac, port, this.#nowS());
+  }
+
   /** Answers what has arrived and closes the store. */
   async close(): Promise<void> {
     this.#closed = true;
@@ -292,7 +300,13 @@ export class DhcpService {
       this.#fault = undefined;
       this.#options.log('warn', 'leases are written again, and addresses acknowledged');
     }
-    this.#follow(changes);
+    try {
+      this.#follow(changes);
+    } catch (error) {
+      // A fault of ours, in whoever listens: the leases are on disk and in memory all the same, and their clients are told so.
+      const why = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      this.#options.log('error', `what became of leases could not be told: ${why}`);
+    }
   }
 
   #notStored(changes: readonly Change[], cause: unknown): void {
@@ -328,6 +342,7 @@ export class DhcpService {
     this.#warn(this.#warnings, `${what}; nobody is given it for ${expiresS - nowS} s`);
   }
 
+  /** Guests can bring it about as often as they like. */
   #warn(seldom: Seldom, sentence: string): void {
     const said = seldom.say(sentence, this.#options.now());
     if (said !== undefined) this.#options.log('warn', said);
@@ -371,6 +386,13 @@ export class DhcpService {
     if (by === undefined) return { reply, ingress: said.ingress, changes: [] };
     const user = { mac: formatMac(by.mac.hi, by.mac.lo), port: this.#options.portName(by.ingress) };
     const nowS = this.#nowS();
+    if (!this.#server.believes(user.port, said.origin.port, nowS)) {
+      this.#warn(
+        this.#warnings,
+        `${user.mac} on ${user.port} answers for ${formatIp4(ip)} too, and is not believed: it claims all but the last addresses`,
+      );
+      return { reply, ingress: said.ingress, changes: [] };
+    }
     const change = quarantine(table, ip, user, nowS + (this.#options.quarantineS ?? QUARANTINE_S));
     const next = this.#serve(said, nowS);
     return { ...next, changes: [change, ...next.changes] };

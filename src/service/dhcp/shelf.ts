@@ -49,6 +49,11 @@ export class Shelf {
     return this.#last - this.#first + 1 - kept.length;
   }
 
+  /** Addresses without a record, at least. */
+  get untouched(): number {
+    return this.#last - this.#untouched + 1 - this.#excluded.size + this.#returned.size;
+  }
+
   /** May the address go to anybody? */
   gives(ip: Ip4): boolean {
     const value = unsigned(ip);

@@ -28,20 +28,38 @@ export interface PoolUse {
 export function leaseViews(table: LeaseTable, nowS: number): LeaseView[] {
   const views: LeaseView[] = [];
   for (const lease of table.all()) {
-    const state = stateOf(lease, nowS);
-    if (state === undefined) continue;
-    const { ip, mac, key, hostname, port } = lease.record;
-    views.push({
-      address: formatIp4(ip),
-      mac,
-      client: key,
-      ...(hostname === '' ? {} : { hostname }),
-      state,
-      ...(port === '' ? {} : { port }),
-      expires: state === 'offered' ? lease.offeredUntilS : lease.record.expiresS,
-    });
+    const view = viewOf(lease, nowS);
+    if (view !== undefined) views.push(view);
   }
   return views;
+}
+
+/**
+ * The running lease of a machine on a port. A guest can have this asked as often as it likes, so of the others, of which there
+ * may be many, nothing is made.
+ */
+export function leaseOf(table: LeaseTable, mac: string, port: string, nowS: number): LeaseView | undefined {
+  for (const lease of table.all()) {
+    const { record } = lease;
+    if (record.mac !== mac || record.port !== port) continue;
+    if (record.state === LeaseState.Bound && record.expiresS > nowS) return viewOf(lease, nowS);
+  }
+  return undefined;
+}
+
+function viewOf(lease: Lease, nowS: number): LeaseView | undefined {
+  const state = stateOf(lease, nowS);
+  if (state === undefined) return undefined;
+  const { ip, mac, key, hostname, port } = lease.record;
+  return {
+    address: formatIp4(ip),
+    mac,
+    client: key,
+    ...(hostname === '' ? {} : { hostname }),
+    state,
+    ...(port === '' ? {} : { port }),
+    expires: state === 'offered' ? lease.offeredUntilS : lease.record.expiresS,
+  };
 }
 
 export function poolUse(table: LeaseTable, nowS: number): PoolUse {

@@ -7,16 +7,11 @@
  * change being told of, so every question is asked at a time.
  */
 import type { Ip4 } from '../../wire/address.ts';
+import { NEVER } from '../dhcp/hostnames.ts';
 import { type Change, LeaseState } from '../dhcp/leases.ts';
 
 /** RFC 1123 §2.1, and the underscore that people use within names all the same. */
 const LABEL = /^[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?$/;
-
-/**
- * Names by which programs find what they then trust: a guest that was called so would be everybody's proxy or router.
- * Windows' DNS server blocks the same two (its global query block list).
- */
-const NEVER = ['wpad', 'isatap'];
 
 /**
  * The label of a lease's or a reservation's name. Both are labels already (dhcp/hostnames.ts), but for what an older version

@@ -2,8 +2,9 @@
  * DNS at the gateway's address as the host has it: by TCP for guests whose answer was cut, and both ways for the host's own
  * programs. What comes from elsewhere is not answered: whoever may be asked by anybody is used to flood others.
  *
- * A connection costs memory till it ends, so there are few of a guest and not many in all; one that says nothing for ten
- * seconds is closed, as is one that does not read what it asked for. RFC 7766.
+ * A connection costs memory till it ends, so there are few of an address and not many in all; one that says nothing for ten
+ * seconds is closed, as is one that does not read what it asked for. A guest may have many addresses: where there are too many
+ * connections the one that has been quiet for longest makes room. RFC 7766.
  */
 import { createSocket, type RemoteInfo, type Socket as UdpSocket } from 'node:dgram';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -25,25 +26,32 @@ export interface ListenOptions {
   /** Other ports for tests. */
   readonly port?: number;
   readonly idleMs?: number;
-  /** Who it is, for the resolver: a guest or the host itself; undefined: neither. */
+  /** Who it is, for the resolver's shares: guests or the host itself; undefined: neither. */
   client(address: string): number | undefined;
   /** Sees what a guest is told, before it is sent. */
   answered(address: string, response: Uint8Array): void;
 }
 
 export type ListenCounters = Record<
-  'queries' | 'udpQueries' | 'connections' | 'strangers' | 'tooMany' | 'slow' | 'broken',
+  'queries' | 'udpQueries' | 'connections' | 'strangers' | 'tooMany' | 'ended' | 'slow' | 'broken',
   number
 >;
 
+interface Connection {
+  readonly address: string;
+  /** Questions without an answer yet. */
+  waiting: number;
+}
+
 export class DnsListener {
   readonly counters: ListenCounters = {
-    ...{ queries: 0, udpQueries: 0, connections: 0, strangers: 0, tooMany: 0, slow: 0, broken: 0 },
+    ...{ queries: 0, udpQueries: 0, connections: 0, strangers: 0, tooMany: 0, ended: 0, slow: 0, broken: 0 },
   };
   readonly #options: ListenOptions;
   readonly #server: Server;
   readonly #udp: UdpSocket;
-  readonly #open = new Map<Socket, string>();
+  /** The one that spoke last comes last. */
+  readonly #open = new Map<Socket, Connection>();
   #closed = false;
 
   constructor(options: ListenOptions) {
@@ -112,31 +120,43 @@ export class DnsListener {
       refuse('strangers');
       return;
     }
-    const same = [...this.#open.values()].filter(other => other === address).length;
-    if (same >= MAX_OF_ONE || this.#open.size >= MAX_CONNECTIONS) {
+    const same = [...this.#open.values()].filter(other => other.address === address).length;
+    if (same >= MAX_OF_ONE || (this.#open.size >= MAX_CONNECTIONS && !this.#makeRoom())) {
       refuse('tooMany');
       return;
     }
     this.counters.connections++;
-    this.#open.set(socket, address);
+    const connection = { address, waiting: 0 };
+    this.#open.set(socket, connection);
     socket.on('close', () => this.#open.delete(socket));
     socket.setTimeout(this.#options.idleMs ?? IDLE_MS, () => socket.destroy());
-    this.#converse(socket, address, client);
+    this.#converse(socket, connection, client);
+  }
+
+  /** Ends the connection that has been quiet for longest, of those where nobody waits for an answer; is there one? */
+  #makeRoom(): boolean {
+    for (const [socket, { waiting }] of this.#open) {
+      if (waiting > 0) continue;
+      this.counters.ended++;
+      this.#open.delete(socket);
+      socket.destroy();
+      return true;
+    }
+    return false;
   }
 
   /** Questions are answered as their answers come, in whatever order (RFC 7766 §7). */
-  #converse(socket: Socket, address: string, client: number): void {
+  #converse(socket: Socket, connection: Connection, client: number): void {
     let unread: Buffer = Buffer.alloc(0);
-    let waiting = 0;
     let ended = false;
     const answered = (response: Uint8Array | undefined): void => {
-      waiting--;
-      this.#send(socket, address, response);
-      if (ended && waiting === 0) socket.end();
+      connection.waiting--;
+      this.#send(socket, connection.address, response);
+      if (ended && connection.waiting === 0) socket.end();
       else if (socket.isPaused()) setImmediate(go);
     };
     const go = (): void => {
-      while (waiting < MAX_PIPELINED && unread.length >= LENGTH && !socket.destroyed) {
+      while (connection.waiting < MAX_PIPELINED && unread.length >= LENGTH && !socket.destroyed) {
         const bytes = unread.readUInt16BE(0);
         if (bytes > MAX_QUERY) {
           this.counters.broken++;
@@ -147,19 +167,20 @@ export class DnsListener {
         const query = unread.subarray(LENGTH, LENGTH + bytes);
         unread = unread.subarray(LENGTH + bytes);
         this.counters.queries++;
-        waiting++;
+        connection.waiting++;
         this.#options.resolver.resolve(query, true, answered, client);
       }
-      if (waiting >= MAX_PIPELINED) socket.pause();
+      if (connection.waiting >= MAX_PIPELINED) socket.pause();
       else if (socket.isPaused()) socket.resume();
     };
     socket.on('data', (chunk: Buffer) => {
+      if (this.#open.delete(socket)) this.#open.set(socket, connection);
       unread = unread.length === 0 ? chunk : Buffer.concat([unread, chunk]);
       go();
     });
     socket.on('end', () => {
       ended = true;
-      if (waiting === 0) socket.end();
+      if (connection.waiting === 0) socket.end();
     });
   }
 

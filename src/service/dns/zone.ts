@@ -14,6 +14,7 @@ import { CLASS_IN, type Question } from '../../wire/dns.ts';
 import { Rcode } from '../../wire/dnsquery.ts';
 import { TYPE_SOA } from '../../wire/dnsrecords.ts';
 import { readReverse, reverseName } from '../../wire/reverse.ts';
+import { GATEWAY_NAME } from '../dhcp/hostnames.ts';
 import type { Change } from '../dhcp/leases.ts';
 import { Seldom } from '../seldom.ts';
 import { type GuestName, GuestNames, type NamedHost } from './guests.ts';
@@ -23,9 +24,6 @@ import { type Encoded, encode, respond, type Said } from './respond.ts';
 import { isLocalhost, isPrivate, isPrivate6, isWithin, LOCALHOST, nowhere } from './special.ts';
 
 const LOOPBACK = 0x7f000001;
-
-/** The switch's own name in the zone. */
-const GATEWAY_NAME = 'gateway';
 
 /** The server is a wire away, and an address may be another guest's next: long enough for a burst of connections. */
 const TTL_S = 30;
@@ -199,6 +197,7 @@ export class Zone implements Local {
   /** What the switch itself knows of a name. */
   #made(name: string): readonly Answer[] | undefined {
     if (name === this.#domain) return [this.#soa(this.#domain), this.#ns()];
+    if (name.includes('\\')) return undefined; // a byte that no host name has: it could not be written again
     if (isLocalhost(name))
       return [
         { name, type: 'A', ttl: TTL_S, data: '127.0.0.1' },

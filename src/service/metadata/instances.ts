@@ -4,9 +4,9 @@
  * told what it says.
  */
 import { createHash, randomInt } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { open, rename, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 /** Without letters and digits that are taken for one another. */
 const ALPHABET = 'abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789';
@@ -53,7 +53,7 @@ export class Instances {
   /** Changes are made one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
-  /** Reads what there is. `now`: Unix time, ms. A file that can't be read is left where it is and told of. */
+  /** Reads what there is. `now`: Unix time, ms. A file that can't be read is set aside and told of: the next of its instance would be written over it. */
   constructor(folder: string, now: () => number, warn: (sentence: string) => void) {
     this.#folder = folder;
     this.#now = now;
@@ -143,12 +143,15 @@ export class Instances {
 
   #load(path: string, warn: (sentence: string) => void): void {
     try {
-      const instance = JSON.parse(readFileSync(path, 'utf8')) as Instance;
+      const instance = JSON.parse(readFileSync(path, 'utf8')) as Instance | null;
       for (const field of ['id', 'port', 'mac'] as const)
-        if (typeof instance[field] !== 'string') throw new Error(`it has no ${field}`);
-      this.#known.set(instance.id, instance);
+        if (typeof instance?.[field] !== 'string') throw new Error(`it has no ${field}`);
+      if (`${instance?.id}.json` !== basename(path)) throw new Error("it is another's");
+      this.#known.set(instance!.id, instance!);
     } catch (error) {
-      warn(`${path} can't be read and is not used: ${(error as Error).message}`);
+      const aside = `${path}.corrupt-${new Date(this.#now()).toISOString().replace(/:/g, '-')}`;
+      renameSync(path, aside);
+      warn(`${path} can't be read (${(error as Error).message}); it is kept as ${aside}`);
     }
   }
 

@@ -5,7 +5,8 @@
  * vendor-data before it does without; later ones do so for network-config. So what has no file is served empty, which all of
  * them take for "none", and meta-data is made.
  */
-import { DOCUMENTS, DocumentFault, type DocumentName, findDocument } from './documents.ts';
+import { Seldom } from '../seldom.ts';
+import { DOCUMENTS, type DocumentName, findDocument } from './documents.ts';
 import {
   type Fields,
   type Instances,
@@ -86,10 +87,14 @@ const EMPTY = 'no file, so empty';
 /** How often the same complaint is written: guests may ask as often as they like. */
 const COMPLAINT_MS = 10_000;
 const MAX_COMPLAINTS = 256;
+/** Lines about guests that have phoned home, in a minute: with another MAC a guest is another instance. */
+const MAX_CALLS = 20;
+const CALLS_MS = 60_000;
 
 export class MetadataService {
   readonly #o: MetadataOptions;
   readonly #complaints = new Map<string, number>();
+  readonly #calls = new Seldom(MAX_CALLS, CALLS_MS);
 
   constructor(options: MetadataOptions) {
     this.#o = options;
@@ -135,8 +140,7 @@ export class MetadataService {
       const { from, status, body } = await this.#serve(subject, name);
       return { name, from, status, content: body.toString() };
     } catch (error) {
-      if (!(error instanceof DocumentFault)) throw error;
-      return { name, from: error.message, status: 500, content: '' };
+      return { name, from: (error as Error).message, status: 500, content: '' };
     }
   }
 
@@ -196,7 +200,8 @@ export class MetadataService {
     const atS = Math.floor(now() / 1000);
     if (!(await instances.phonedHome(who, { atS, address, fields })))
       return { status: 200, body: 'it is known\n' };
-    log('info', `${port}: ${who.id} (${hostname}, ${address}) has phoned home`);
+    const said = this.#calls.say(`${port}: ${who.id} (${hostname}, ${address}) has phoned home`, now());
+    if (said !== undefined) log('info', said);
     this.#o.phonedHome({ port, mac, address, instanceId: who.id, hostname, fields });
     return { status: 200, body: 'thank you\n' };
   }

@@ -36,8 +36,8 @@ export interface NameServiceOptions {
   resolvers(): readonly Ip4[];
   /** Returns when the data plane knows. */
   tell(learnt: Int32Array, forgotten: Int32Array): void;
-  /** Sends an answer on to the guest that it is for; false: there was no room. */
-  send(frame: Uint8Array): boolean;
+  /** Sends an answer on to the guest that it is for, by its port where that is known; false: there was no room. */
+  send(frame: Uint8Array, egress?: number): boolean;
   log(level: 'warn' | 'error', sentence: string): void;
 }
 
@@ -50,6 +50,7 @@ export type NameCounters = Record<'answers' | 'unread' | 'untrusted' | 'unsent',
 interface Arrival {
   readonly frame: Uint8Array;
   readonly nowMs: number;
+  readonly egress: number | undefined;
 }
 
 export class NameService {
@@ -67,9 +68,12 @@ export class NameService {
     this.#book = new NameBook(options.maxNames, options.maxNames / SHARES);
   }
 
-  /** Takes a punted answer, at a time of the monotonic clock. Those of one turn are told of together, right behind it. */
-  handle(frame: Uint8Array, nowMs: number): void {
-    this.#queue.push({ frame, nowMs });
+  /**
+   * Takes a punted answer, or one of our own for a port (`egress`), at a time of the monotonic clock. Those of one turn are told
+   * of together, right behind it.
+   */
+  handle(frame: Uint8Array, nowMs: number, egress?: number): void {
+    this.#queue.push({ frame, nowMs, egress });
     if (this.#queue.length >= BURST) this.#work();
     else this.#running ??= new Promise(resolve => setImmediate(resolve)).then(() => this.#work());
   }
@@ -96,7 +100,7 @@ export class NameService {
     this.#running = undefined;
     for (const { frame, nowMs } of burst) this.#read(frame, nowMs);
     this.#tell();
-    for (const { frame } of burst) if (!this.#options.send(frame)) this.counters.unsent++;
+    for (const { frame, egress } of burst) if (!this.#options.send(frame, egress)) this.counters.unsent++;
   }
 
   #tell(): void {
