@@ -10,7 +10,7 @@
 import type { Change } from './leases.ts';
 import type { LeaseStore } from './store.ts';
 
-/** From the end of a commit to the next at the earliest. */
+/** From the end of a commit to the next at the earliest; or as long as that one took, so that a slow disk has half the time at most. */
 const PAUSE_MS = 2;
 
 export interface GroupCommitOptions {
@@ -27,6 +27,7 @@ export class GroupCommit {
   #waiting: ((stored: boolean) => void)[] = [];
   #running: Promise<void> | undefined;
   #endedMs = Number.NEGATIVE_INFINITY;
+  #tookMs = 0;
 
   constructor(options: GroupCommitOptions) {
     this.#options = options;
@@ -52,7 +53,7 @@ export class GroupCommit {
 
   async #run(): Promise<void> {
     while (this.#waiting.length > 0) {
-      const restMs = this.#endedMs + PAUSE_MS - performance.now();
+      const restMs = this.#endedMs + Math.max(PAUSE_MS, this.#tookMs) - performance.now();
       if (restMs > 0) await new Promise(resolve => setTimeout(resolve, restMs));
       else await Promise.resolve(); // what else arrived in this turn
       await this.#commit();
@@ -65,6 +66,7 @@ export class GroupCommit {
     this.#changes = [];
     this.#waiting = [];
     let stored = true;
+    const beganMs = performance.now();
     try {
       await this.#options.store.commit();
     } catch (error) {
@@ -75,6 +77,7 @@ export class GroupCommit {
       this.#options.failed(changes, error);
     }
     this.#endedMs = performance.now();
+    this.#tookMs = this.#endedMs - beganMs;
     if (stored) this.#options.stored(changes);
     for (const done of waiting) done(stored);
   }
