@@ -152,11 +152,11 @@ const BAD: [Given, string][] = [
   ],
   [
     { host: ['localhost,tap0,192.168.100.9'] },
-    '--host ["localhost,tap0,192.168.100.9"]: names a guest localhost',
+    '--host localhost,tap0,192.168.100.9: names a guest localhost',
   ],
   [
     { host: ['Gateway,tap0,192.168.100.9'] },
-    '--host ["Gateway,tap0,192.168.100.9"]: names a guest gateway, which',
+    '--host Gateway,tap0,192.168.100.9: names a guest gateway, which',
   ],
   [
     { domain: 'localhost' },

@@ -1,4 +1,4 @@
-/*
+/**
  * Asks a DNS server for one name again and again, the next question as soon as the answer is there: the round trips in
  * nanoseconds, a line each.
  *
