@@ -81,7 +81,7 @@ inStage('cloud-init data by the serial number that people give QEMU, and by 169.
   const first = guest(stage, { ...FIRST, smbios });
   const page = (name: string, content: string): RegExp => new RegExp(`GUEST seed http://${name}: ${content}`);
   const data = `#cloud-config\\|# tap0 192\\.168\\.100\\.\\d+ ${FIRST.mac}\\|`;
-  const metadata = 'instance-id: i-[0-9a-f]{17}\\|local-hostname: tap0\\|';
+  const metadata = 'instance-id: i-[0-9a-f]{17}\\|local-hostname: tap0\\.vsw\\.internal\\|';
   await Promise.all([
     says(first, page('192\\.168\\.100\\.1:8000/meta-data', metadata)),
     says(first, page('192\\.168\\.100\\.1:8000/user-data', data)),
