@@ -17,6 +17,17 @@ import { MessageType } from '../../src/wire/dhcp.ts';
 const { Discover, Request, Ack } = MessageType;
 export const START_MS = 1_800_000_000_000;
 
+/** The network of these services, and who they are on it. */
+export const NETWORK = {
+  network: ip('192.168.100.0'),
+  mask: ip('255.255.255.0'),
+  broadcast: ip('192.168.100.255'),
+  gateway: SERVER,
+  gatewayMac: GATEWAY_MAC,
+  natAddress: ip('192.168.100.254'),
+  mtu: 1500,
+} as const;
+
 /** A service with a clock of its own; `say` hands in one message and returns the answer. */
 export function bench(more: Partial<DhcpServiceOptions> = {}) {
   const sent: { frame: Uint8Array; egress: number }[] = [];
@@ -24,13 +35,7 @@ export function bench(more: Partial<DhcpServiceOptions> = {}) {
   const clock = { nowMs: START_MS };
   const store: LeaseStore = more.store ?? new MemoryStore();
   const service = new DhcpService({
-    network: ip('192.168.100.0'),
-    mask: ip('255.255.255.0'),
-    broadcast: ip('192.168.100.255'),
-    gateway: SERVER,
-    gatewayMac: GATEWAY_MAC,
-    natAddress: ip('192.168.100.254'),
-    mtu: 1500,
+    ...NETWORK,
     first: ip('192.168.100.0'),
     last: ip('192.168.100.255'),
     leaseTimeS: 3600,

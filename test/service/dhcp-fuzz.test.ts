@@ -11,7 +11,6 @@ import {
   clientFrame,
   clientMac,
   frameOf,
-  GATEWAY_MAC,
   ip,
   message,
   SERVER,
@@ -20,6 +19,7 @@ import type { HostReservation } from '../../src/config.ts';
 import { DhcpService } from '../../src/service/dhcp/service.ts';
 import { MemoryStore } from '../../src/service/dhcp/store.ts';
 import { emit } from '../../src/wire/dhcp.ts';
+import { NETWORK } from './dhcp-bench.ts';
 
 const FRAMES = 200_000;
 const BURST = 500;
@@ -47,13 +47,7 @@ test('mutated messages', async () => {
   });
   const store = new MemoryStore();
   const service = new DhcpService({
-    network: ip('192.168.100.0'),
-    mask: ip('255.255.255.0'),
-    broadcast: ip('192.168.100.255'),
-    gateway: SERVER,
-    gatewayMac: GATEWAY_MAC,
-    natAddress: ip('192.168.100.254'),
-    mtu: 1500,
+    ...NETWORK,
     first: ip('192.168.100.0'),
     last: ip('192.168.100.255'),
     leaseTimeS: 600,

@@ -20,6 +20,7 @@ import { MemoryStore } from '../../src/service/dhcp/store.ts';
 import { formatIp4, type Ip4, type Mac } from '../../src/wire/address.ts';
 import { REPLY, REQUEST } from '../../src/wire/arp.ts';
 import { MessageType } from '../../src/wire/dhcp.ts';
+import { NETWORK } from './dhcp-bench.ts';
 
 const { Discover, Offer, Request, Decline, Release } = MessageType;
 const STATIC = mac('02:00:00:00:00:77');
@@ -39,13 +40,7 @@ function bench(more: Partial<DhcpServiceOptions> = {}) {
   const alarms: { atMs: number; act: () => void }[] = [];
   const clock = { nowMs: 1_800_000_000_000 };
   const service = new DhcpService({
-    network: ip('192.168.100.0'),
-    mask: ip('255.255.255.0'),
-    broadcast: ip('192.168.100.255'),
-    gateway: SERVER,
-    gatewayMac: GATEWAY_MAC,
-    natAddress: ip('192.168.100.254'),
-    mtu: 1500,
+    ...NETWORK,
     first: TEN,
     last: ip('192.168.100.99'),
     leaseTimeS: 3600,

@@ -7,6 +7,7 @@
  * If the disk refuses, memory goes back to what the disk says and no ACK leaves of what could not be kept; the clients
  * ask again. An offer whose address must be asked for first (probe.ts) leaves when the answer or none has come.
  */
+import type { LeaseView } from '../../control/views.ts';
 import { formatIp4, formatMac, type Ip4, type Mac } from '../../wire/address.ts';
 import {
   type DhcpMessage,
@@ -30,7 +31,7 @@ import { FairQueue } from './queue.ts';
 import type { Reply } from './reply.ts';
 import { DhcpServer, Ignored, type Origin } from './server.ts';
 import type { LeaseStore } from './store.ts';
-import { type LeaseView, leaseOf, leaseViews, type PoolUse, poolUse } from './view.ts';
+import { leaseOf, leaseViews, type PoolUse, poolUse } from './view.ts';
 
 /** How long the answer of `resolvers` is believed. */
 const RESOLVERS_MS = 5_000;

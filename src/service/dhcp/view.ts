@@ -1,28 +1,10 @@
 /** What the table of leases looks like to people and programs: each lease in words, and how full the pool is. */
+import type { DhcpView, LeaseView } from '../../control/views.ts';
 import { formatIp4 } from '../../wire/address.ts';
 import { type Lease, LeaseState, type LeaseTable } from './leases.ts';
 
-export interface LeaseView {
-  readonly address: string;
-  readonly mac: string;
-  /** `id:` and option 61, or `hw:`, type and hardware address, in hexadecimal; or `port:` and its name. */
-  readonly client: string;
-  readonly hostname?: string;
-  readonly state: string;
-  readonly port?: string;
-  /** Unix time, seconds. */
-  readonly expires: number;
-}
-
 /** How full it is, in addresses. */
-export interface PoolUse {
-  readonly size: number;
-  readonly free: number;
-  readonly bound: number;
-  readonly offered: number;
-  /** Declined, or found in use. */
-  readonly quarantined: number;
-}
+export type PoolUse = DhcpView['pool'];
 
 /** Every lease that is or was, without offers that ran out. */
 export function leaseViews(table: LeaseTable, nowS: number): LeaseView[] {
