@@ -10,6 +10,8 @@
         "src/netns.c",
         "src/packet.c",
         "src/poll.c",
+        "src/shared.c",
+        "src/sockets.c",
         "src/stream.c",
         "src/thread.c",
         "src/tun.c",

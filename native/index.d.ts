@@ -62,6 +62,47 @@ export function sendPackets(
   fd: number, slab: Uint8Array, offsets: Int32Array, lengths: Int32Array, rows: Int32Array, count: number, refused: Int32Array,
 ): number;
 
+/** New unix sockets at a path from the root on, which do not block: listening, connected, bound for datagrams. Errors: EADDRINUSE, ECONNREFUSED, ENOENT, EACCES … */
+export function listenUnix(path: string): number;
+export function connectUnix(path: string): number;
+export function bindDatagrams(path: string): number;
+/** The next connection, which does not block; -1 when there is none. */
+export function acceptUnix(fd: number): number;
+/**
+ * Hot. Datagrams, each a bare frame, to and from the slab as packet sockets' frames are (recvmmsg, sendmmsg); the virtio-net header
+ * before a received one is made zero. `address` (110 bytes) and `addressLength[0]` are the peer's: `receiveDatagrams` puts that of a
+ * burst's first sender there where it has one. Returns as readFrames and writeFrames do; -EMSGSIZE: what was read were no frames,
+ * and there may be more; -ECONNREFUSED, -ENOENT: the peer is not there.
+ */
+export function receiveDatagrams(
+  fd: number, slab: Uint8Array, start: number, offsets: Int32Array, lengths: Int32Array, first: number, max: number,
+  address: Uint8Array, addressLength: Int32Array,
+): number;
+export function sendDatagrams(
+  fd: number, slab: Uint8Array, offsets: Int32Array, lengths: Int32Array, rows: Int32Array, count: number, refused: Int32Array,
+  address: Uint8Array, addressLength: Int32Array,
+): number;
+
+/**
+ * A part of a file as memory that is shared with whoever else has the file, at most 2 GiB, readable and writable. The file may be
+ * closed afterwards. Errors: EINVAL when the file is shorter than that, ENOMEM … If it is cut short later, what is touched of the
+ * missing part reads as zeros (`patchedPages` counts these). Only `unmapMemory` gives it back; every view of it is empty then.
+ */
+export function mapMemory(fd: number, offset: number, bytes: number): ArrayBuffer;
+export function unmapMemory(memory: ArrayBuffer): void;
+export function patchedPages(): number;
+/** Is it an eventfd? Then it blocks nobody from now on. Another's may be anything. */
+export function adoptEvent(fd: number): boolean;
+/** A new file in memory, of zeros. The caller closes it. */
+export function createMemory(bytes: number): number;
+/**
+ * Bytes of a unix stream socket to buffer[from … to - 1], without blocking, with the files that came along: fds[0] says how many,
+ * they follow and are the caller's; those that there is no room for are closed. Returns as `receiveBytes` does.
+ */
+export function receiveMessage(fd: number, buffer: Uint8Array, from: number, to: number, fds: Int32Array): number;
+/** The first `bytes` of the buffer, with all of `fds`; how many were taken, or -errno (-EAGAIN too). */
+export function sendMessage(fd: number, buffer: Uint8Array, bytes: number, fds: Int32Array): number;
+
 /** Both ends of a new unix stream socket, with room for some 4 MiB under way each way. The caller closes them. */
 export function socketPair(): [number, number];
 /**

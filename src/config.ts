@@ -11,6 +11,7 @@ import { type Given, GivenSettings } from './config/given.ts';
 import { Settings } from './options.ts';
 import type { PolicySettings } from './service/dhcp/options.ts';
 import type { PoolSettings } from './service/dhcp/pools.ts';
+import { MAX_TAPS } from './settings/taps.ts';
 import { type Ip4, type Mac, type Network, UNSPECIFIED } from './wire/address.ts';
 
 export interface Subnet {
@@ -33,6 +34,25 @@ export interface TapConfig {
   readonly netns?: string;
   readonly end: TapEnd;
 }
+
+/** Does a port listen at its path, or connect to it? */
+export type SocketMode = 'server' | 'client';
+
+interface AtPath<Kind extends string> {
+  readonly kind: Kind;
+  /** What it is called: as taps are, but longer. */
+  readonly name: string;
+  readonly path: string;
+}
+
+/** A port that is no tap. */
+export type PortConfig =
+  /** Of a server, `guests` may be connected at a time, each on a port of its own. */
+  | (AtPath<'stream'> & { readonly mode: SocketMode; readonly guests: number })
+  /** `peer`: whom frames go to; undefined: to whoever sent the last. */
+  | (AtPath<'dgram'> & { readonly peer: string | undefined })
+  /** `queues`: pairs of them that a guest may have. */
+  | (AtPath<'vhost-user'> & { readonly mode: SocketMode; readonly queues: number });
 
 /** An address that is kept for a guest. */
 export interface HostReservation {
@@ -127,6 +147,8 @@ export interface Config {
   /** NO_SUBNET where the uplink is a LAN and nobody names one: then it is a label. */
   readonly subnet: Subnet;
   readonly taps: readonly TapConfig[];
+  /** Those that are no taps. */
+  readonly ports: readonly PortConfig[];
   readonly uplink: UplinkConfig;
   readonly mtu: number;
   readonly ageingS: number;
@@ -182,15 +204,15 @@ export function readConfig(options: Given, file?: string): Config {
   const given = new GivenSettings(options, file);
   const named = given.value('uplink')?.kind === 'bridge' ? (given.value('subnet') ?? NO_SUBNET) : undefined;
   const subnet = named ?? given.need('subnet', 'the network, such as --subnet 192.168.100.0/24');
-  const taps = given.need('taps', 'one port each, such as --taps tap0,tap1');
-  return complete(given, subnet, taps);
+  if (given.value('port') === undefined) given.need('taps', 'one port each, such as --taps tap0,tap1');
+  return complete(given, subnet);
 }
 
 /** The same where nothing need be given, as the network is the usual one: for a replay, whose ports are files, and the doctor. */
 export function readReplayConfig(options: Given, file?: string): Config {
   const given = new GivenSettings({ ...options }, file);
   const subnet = given.value('subnet') ?? Settings.shape.subnet.parse('192.168.100.0/24')!;
-  return complete(given, subnet, given.value('taps') ?? [], 0); // captures answer what they were asked
+  return complete(given, subnet, 0); // captures answer what they were asked
 }
 
 /** Only where a switch of this name keeps its things, for `--undo`. */
@@ -206,23 +228,21 @@ const place = (given: GivenSettings): Place => ({
   logLevel: given.value('log-level') ?? 'info',
 });
 
-function complete(
-  given: GivenSettings,
-  subnet: Subnet,
-  taps: readonly TapConfig[],
-  usualProbeMs = DEFAULT_PROBE_MS,
-): Config {
+function complete(given: GivenSettings, subnet: Subnet, usualProbeMs = DEFAULT_PROBE_MS): Config {
   const where = place(given);
-  if (taps.some(tap => tap.name === where.name))
-    given.refuse('name', 'is also the name of a tap; expected another name, as the uplink is called so');
-  const uplink = uplinkOf(given, taps);
+  const { taps, ports } = portsOf(given);
+  const names = [...taps, ...ports].map(port => port.name);
+  if (names.includes(where.name))
+    given.refuse('name', 'is also the name of a port; expected another name, as the uplink is called so');
+  const uplink = uplinkOf(given, names);
   const natAddress = subnet === NO_SUBNET ? UNSPECIFIED : natAddressOf(given, uplink, subnet);
-  const around = { subnet, natAddress, taps };
+  const around = { subnet, natAddress, ports: names };
   const maxFlows = given.value('max-flows') ?? DEFAULT_FLOWS;
   return freeze({
     ...where,
     subnet,
     taps,
+    ports,
     uplink,
     mtu: given.value('mtu') ?? 1500,
     ageingS: given.value('ageing') ?? 300,
@@ -251,10 +271,32 @@ function maxGuestFlowsOf(given: GivenSettings, maxFlows: number): number {
   return asked ?? Math.min(MOST_GUEST_FLOWS, Math.ceil(maxFlows / 4));
 }
 
-function uplinkOf(given: GivenSettings, taps: readonly TapConfig[]): UplinkConfig {
+/** Taps from both settings, and the others. */
+function portsOf(given: GivenSettings): Pick<Config, 'taps' | 'ports'> {
+  const taps: TapConfig[] = [...(given.value('taps') ?? [])];
+  const ports: PortConfig[] = [];
+  for (const port of given.value('port') ?? []) {
+    if (taps.some(tap => tap.name === port.name))
+      given.refuse('port', `names ${port.name}, which is a tap of --taps; expected each port once`);
+    if (port.kind !== 'tap') ports.push(port);
+  }
+  for (const port of given.value('port') ?? []) {
+    if (port.kind !== 'tap') continue;
+    const { kind: _tap, ...tap } = port;
+    taps.push(tap);
+  }
+  if (taps.length + ports.length > MAX_TAPS)
+    given.refuse(
+      'port',
+      `makes ${taps.length + ports.length} ports with the taps; expected at most ${MAX_TAPS}`,
+    );
+  return { taps, ports };
+}
+
+function uplinkOf(given: GivenSettings, ports: readonly string[]): UplinkConfig {
   const uplink = given.value('uplink') ?? { kind: 'tun' };
-  if (uplink.kind === 'bridge' && taps.some(tap => tap.name === uplink.interface))
-    given.refuse('uplink', 'is also the name of a tap; expected an interface of the LAN');
+  if (uplink.kind === 'bridge' && ports.includes(uplink.interface))
+    given.refuse('uplink', 'is also the name of a port; expected an interface of the LAN');
   return uplink;
 }
 
@@ -313,6 +355,8 @@ function freeze(config: Config): Config {
     config.uplink,
     config.taps,
     ...config.taps,
+    config.ports,
+    ...config.ports,
     config.dhcp,
     ...Object.values(config.dhcp ?? {}).filter(Array.isArray),
     config.dns,

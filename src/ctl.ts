@@ -113,6 +113,30 @@ forward
     print(await tell<ForwardView[]>(socket(), 'DELETE', `forwards/${name}`), forwardsText),
   );
 
+const port = program.command('port').description('ports that are added, removed, or set up or down');
+port
+  .command('add <PORT>')
+  .description('one more, as for --port: stream:/run/vm1.sock,name=vm1')
+  .action(async (text: string) =>
+    print(await tell<PortView[]>(socket(), 'POST', 'ports', { port: text }), portsText),
+  );
+port
+  .command('del <NAME>')
+  .description('one less; a tap that the switch made is deleted')
+  .action(async (name: string) =>
+    print(await tell<PortView[]>(socket(), 'DELETE', `ports/${encodeURIComponent(name)}`), portsText),
+  );
+port
+  .command('set <NAME>')
+  .argument('<STATE>', 'up, or down: no frame in or out, whatever its guest does')
+  .description('up again, or down whatever its guest does')
+  .action(async (name: string, state: string) => {
+    if (state !== 'up' && state !== 'down')
+      throw new OperatorError(`port set ${name} ${state}: expected up or down`, { code: 'Usage' });
+    const body = { up: state === 'up' };
+    print(await tell<PortView[]>(socket(), 'PATCH', `ports/${encodeURIComponent(name)}`, body), portsText);
+  });
+
 const cloudInit = program.command('cloud-init').description("what guests' cloud-init gets");
 cloudInit
   .command('show <PORT>', { isDefault: true })

@@ -1,9 +1,10 @@
 /** Who the switch is to others on its network: its addresses, from its configuration alone. */
 import { createHash } from 'node:crypto';
 import type { Config, DhcpConfig } from './config.ts';
-import { type GatewaySettings, UPLINK_PORT } from './dataplane/messages.ts';
+import type { GatewaySettings } from './dataplane/messages.ts';
 import { callerMemory } from './gateway/callers.ts';
 import { compile } from './gateway/policy.ts';
+import { indexIn } from './porttable.ts';
 import type { DhcpServiceOptions } from './service/dhcp/service.ts';
 import type { Ip4, Mac } from './wire/address.ts';
 
@@ -31,7 +32,7 @@ export const gatewaySettings = (config: Config, hostResolvers: readonly Ip4[] = 
   dns: config.dns !== undefined,
   egress: compile(config.egress, {
     resolvers: config.egress.resolvers.length > 0 ? config.egress.resolvers : hostResolvers,
-    portOf: tap => UPLINK_PORT + 1 + config.taps.findIndex(({ name }) => name === tap),
+    portOf: port => indexIn(config, port),
   }),
   callers: config.cloudInit && callerMemory(),
 });
@@ -70,5 +71,5 @@ export const dhcpSettings = (config: Config, dhcp: DhcpConfig): Told => ({
   gatewayMac: ownMac(config.name, 'gateway'),
   natAddress: config.natAddress,
   mtu: config.mtu,
-  ports: config.taps.map(tap => tap.name),
+  ports: () => [...config.taps, ...config.ports].map(port => port.name),
 });

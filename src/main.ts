@@ -59,7 +59,7 @@ async function runSwitch(config: Config): Promise<void> {
   await instance.start();
   const network =
     config.uplink.kind === 'bridge' ? `the LAN of ${config.uplink.interface}` : config.subnet.text;
-  const summary = `${config.name} serves ${network} on ${config.taps.map(tap => tap.name).join(', ')}`;
+  const summary = `${config.name} serves ${network} on ${[...config.taps, ...config.ports].map(port => port.name).join(', ')}`;
   log.info(`ready: ${summary}`);
   notify('READY=1', summary);
   try {

@@ -140,12 +140,10 @@ export class Metadata {
   #running(port: string): { service: MetadataService; instances: Instances } {
     if (this.#service === undefined || this.#instances === undefined)
       throw usage('cloud-init is not served; expected a switch that was started with --cloud-init DIR');
-    if (!this.#parts.config.taps.some(tap => tap.name === port))
-      throw usage(`there is no tap ${port}; expected one of ${this.#tapNames()}`);
+    const guests = this.#parts.ports.guests();
+    if (!guests.includes(port)) throw usage(`there is no port ${port}; expected one of ${guests.join(', ')}`);
     return { service: this.#service, instances: this.#instances };
   }
-
-  #tapNames = (): string => this.#parts.config.taps.map(tap => tap.name).join(', ');
 
   /** Whoever was heard last on a port, else whoever has a lease there. */
   #guestOn(port: string): Guest {

@@ -19,6 +19,7 @@ import {
   RESOLVERS,
 } from './settings/network.ts';
 import { PORT } from './settings/port.ts';
+import { PORT_TEXT, parsePorts } from './settings/ports.ts';
 import { HOST, POOL, parseHosts, parsePools } from './settings/reservations.ts';
 import { list, oneOf, repeated, text, whole } from './settings/schema.ts';
 import { parseName, parseTaps } from './settings/taps.ts';
@@ -75,6 +76,19 @@ export const SETTINGS = {
       'without it the switch serves whichever end the guest does not',
     ),
     schema: list('expected tap names with commas between, such as tap0,tap1', parseTaps),
+  },
+  port: {
+    flags: '--port <PORT>',
+    group: 'network',
+    help: lines(
+      'a port of another kind, again and again; name= behind each, and more:',
+      'stream:PATH      a unix socket, as QEMU -netdev stream has it',
+      'dgram:PATH       another, a frame a datagram; peer=PATH',
+      'vhost-user:PATH  another, rings in the guest; queues=N',
+      'tap:tap0         as --taps; mode=client: connect to PATH, not listen',
+    ),
+    repeated: true,
+    schema: repeated(PORT_TEXT, parsePorts),
   },
   name: {
     flags: '--name <NAME>',

@@ -1,4 +1,7 @@
-/** Which port has which name and index, and what is known of it outside the data plane. */
+/**
+ * Which port has which name and index, and what is known of it outside the data plane. Ports come and go; the names of the
+ * configuration keep their indices, for rules about them are compiled to these.
+ */
 import type { Config } from './config.ts';
 import { GATEWAY_PORT } from './dataplane/batch.ts';
 import { UPLINK_PORT } from './dataplane/messages.ts';
@@ -6,9 +9,15 @@ import { UPLINK_PORT } from './dataplane/messages.ts';
 export interface PortEntry {
   readonly index: number;
   readonly name: string;
+  /** What it is made from, `uplink` for that. */
+  readonly origin: string;
+  /** How it is served now; -: it is not. */
   kind: string;
   netns: string | undefined;
+  /** Is a guest there, and the port not set down? */
   up: boolean;
+  /** Has the operator set it down? */
+  disabled: boolean;
 }
 
 /** What the uplink's port is called; undefined: there is none. */
@@ -19,26 +28,56 @@ const uplinkPort = (config: Config): string | undefined =>
 export const uplinkName = ({ name, uplink }: Config): string =>
   uplink.kind === 'bridge' ? uplink.interface : name;
 
+/** The names of the ports that the configuration has, in the order of their indices. */
+const configured = ({ taps, ports }: Config): readonly string[] => [...taps, ...ports].map(port => port.name);
+
+/** The index of a port that the configuration names. */
+export const indexIn = (config: Config, name: string): number =>
+  UPLINK_PORT + 1 + configured(config).indexOf(name);
+
 export class PortTable {
-  readonly entries: readonly PortEntry[];
+  readonly #entries: PortEntry[] = [];
   readonly #turned: (name: string, up: boolean) => void;
+  readonly #kept: ReadonlyMap<string, number>;
+  /** Indices that nobody has, the one that has been free for longest first. */
+  readonly #free: number[] = [];
 
   /** `turned` is called when a port goes up or down. */
   constructor(config: Config, turned: (name: string, up: boolean) => void) {
     this.#turned = turned;
-    const names = config.taps.map(tap => tap.name);
-    const entry = (name: string, index: number): PortEntry => ({
-      index,
-      name,
-      kind: '-',
-      netns: undefined,
-      up: false,
-    });
+    const names = configured(config);
+    this.#kept = new Map(names.map(name => [name, indexIn(config, name)]));
+    for (let index = UPLINK_PORT + 1 + names.length; index < GATEWAY_PORT; index++) this.#free.push(index);
     const uplink = uplinkPort(config);
-    this.entries = [
-      ...(uplink === undefined ? [] : [entry(uplink, UPLINK_PORT)]),
-      ...names.map((name, at) => entry(name, UPLINK_PORT + 1 + at)),
-    ];
+    if (uplink !== undefined) this.#enter(uplink, UPLINK_PORT, 'uplink');
+    for (const { name } of config.taps) this.#enter(name, indexIn(config, name), 'tap');
+    for (const { name, kind } of config.ports) this.#enter(name, indexIn(config, name), kind);
+  }
+
+  get entries(): readonly PortEntry[] {
+    return this.#entries;
+  }
+
+  has = (name: string): boolean => this.#entries.some(entry => entry.name === name);
+
+  /** The ports that guests are on. */
+  guests = (): string[] => this.#entries.filter(({ origin }) => origin !== 'uplink').map(({ name }) => name);
+
+  /** One more port; false: there are as many as may be, or one of that name. */
+  add(name: string, origin: string): boolean {
+    if (this.has(name)) return false;
+    const index = this.#kept.get(name) ?? this.#free.shift();
+    if (index === undefined) return false;
+    this.#enter(name, index, origin);
+    return true;
+  }
+
+  /** What the data plane holds under its index must be forgotten by then. */
+  remove(name: string): void {
+    const entry = this.#find(name);
+    this.carrier(name, false);
+    this.#entries.splice(this.#entries.indexOf(entry), 1);
+    if (!this.#kept.has(name)) this.#free.push(entry.index);
   }
 
   indexOf = (name: string): number => this.#find(name).index;
@@ -46,7 +85,7 @@ export class PortTable {
   nameOf = (index: number): string =>
     index === GATEWAY_PORT
       ? 'gateway'
-      : (this.entries.find(entry => entry.index === index)?.name ?? `port ${index}`);
+      : (this.#entries.find(entry => entry.index === index)?.name ?? `port ${index}`);
 
   attached(name: string, kind: string, netns: string | undefined): void {
     const entry = this.#find(name);
@@ -68,8 +107,16 @@ export class PortTable {
     return news;
   }
 
+  find = (name: string): PortEntry | undefined => this.#entries.find(entry => entry.name === name);
+
+  #enter(name: string, index: number, origin: string): void {
+    const entry = { index, name, origin, kind: '-', netns: undefined, up: false, disabled: false };
+    const behind = this.#entries.findIndex(other => other.index > index);
+    this.#entries.splice(behind < 0 ? this.#entries.length : behind, 0, entry);
+  }
+
   #find(name: string): PortEntry {
-    const entry = this.entries.find(candidate => candidate.name === name);
+    const entry = this.find(name);
     if (entry === undefined) throw new Error(`there is no port ${name}`);
     return entry;
   }

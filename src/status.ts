@@ -60,11 +60,12 @@ export function viewsOf(config: Config, memory: SharedMemory, seen: Seen): Views
       };
     },
     ports: () =>
-      ports.entries.map(({ index, name, kind, netns, up }) => ({
+      ports.entries.map(({ index, name, kind, netns, up, disabled }) => ({
         name,
         kind,
         ...(netns === undefined ? {} : { netns }),
         up,
+        ...(disabled ? { disabled } : {}),
         rxFrames: counters.rxFrames[index] as number,
         rxBytes: counters.rxBytes[index] as number,
         txFrames: counters.txFrames[index] as number,

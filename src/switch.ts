@@ -1,7 +1,7 @@
 /**
  * A running switch: its parts and the wires between them. Nothing is decided here; what stands here is the order.
  *
- *   locks → data plane → uplink → host plan, and undo what a killed instance left → names → leases → cloud-init → taps
+ *   locks → data plane → uplink → host plan, and undo what a killed instance left → names → leases → cloud-init → ports
  *   → API → ready
  *
  * Stopping goes the other way. A start that fails undoes what it had done.
@@ -33,7 +33,6 @@ import { FORWARDING, type Present, plan } from './host/plan.ts';
 import { byHand } from './host/resolved.ts';
 import { Shields } from './host/shield.ts';
 import { portFault } from './host/sockets.ts';
-import { TapFollower } from './host/taps.ts';
 import { undo, undoStale } from './host/undo.ts';
 import { dhcpSettings, gatewaySettings } from './identity.ts';
 import { openLeases } from './leasestore.ts';
@@ -41,6 +40,7 @@ import type { Log } from './log.ts';
 import { checkFolder, Metadata } from './metadata.ts';
 import { Naming } from './naming.ts';
 import { loadNative } from './port/native.ts';
+import { Ports, type PortsParts } from './ports.ts';
 import { PortTable } from './porttable.ts';
 import type { Change as LeaseChange } from './service/dhcp/leases.ts';
 import { DhcpService } from './service/dhcp/service.ts';
@@ -57,6 +57,13 @@ const DHCP_TICK_MS = 1_000;
 /** Where its control socket is. */
 export const socketPath = (config: Pick<Config, 'name' | 'runDir'>): string =>
   join(config.runDir, `${config.name}.sock`);
+
+/** What the control API may change. */
+interface Steered {
+  readonly forwarding: Forwarding;
+  readonly metadata: Metadata;
+  readonly ports: Ports;
+}
 
 export class Switch {
   readonly #config: Config;
@@ -140,15 +147,15 @@ export class Switch {
     await naming?.listen();
     await forwarding.start();
     const metadata = await this.#serveMetadata(plane);
-    await this.#followTaps(plane, journal, shields);
+    const ports = await this.#openPorts({ plane, journal, shields });
     const views = viewsOf(config, plane.memory, {
       ...{ ports: this.#ports, dhcp: this.#dhcp, forwarding, life: this.#life, naming },
       egress: { policy: this.#gateway.egress, names },
     });
-    await this.#listen(views, forwarding, metadata);
+    await this.#listen(views, { forwarding, metadata, ports });
   }
 
-  async #listen(views: Views, forwarding: Forwarding, metadata: Metadata): Promise<void> {
+  async #listen(views: Views, { forwarding, metadata, ports }: Steered): Promise<void> {
     const api = new Api(
       socketPath(this.#config),
       views,
@@ -157,11 +164,25 @@ export class Switch {
         removeForward: name => forwarding.remove(name),
         cloudInit: port => metadata.view(port),
         resetCloudInit: port => metadata.reset(port),
+        addPort: text => ports.add(text),
+        removePort: name => ports.remove(name),
+        setPort: (name, up) => ports.set(name, up),
       },
       listener => this.#life.events.on(listener),
     );
     await api.listen();
     this.#endings.push(() => api.close());
+  }
+
+  async #openPorts(parts: Pick<PortsParts, 'plane' | 'journal' | 'shields'>): Promise<Ports> {
+    const ports = new Ports({
+      ...{ ...parts, config: this.#config, native: this.#native, table: this.#ports, locks: this.#locks },
+      log: this.#log,
+      told: event => this.#life.events.emit(event),
+    });
+    this.#endings.push(() => ports.stop());
+    await ports.start();
+    return ports;
   }
 
   /** Before any guest is served: the ports must be known to the gateway. */
@@ -280,6 +301,7 @@ export class Switch {
       send: (frame, egress) => void plane.inject(frame, egress),
       flood: frame => void plane.inject(frame, FLOOD),
       resolvers: hostResolvers,
+      ports: this.#ports.guests,
       portName: index => this.#ports.nameOf(index),
       changed: changes => {
         this.#life.leasesChanged(changes);
@@ -319,36 +341,6 @@ export class Switch {
       if (ingress === UPLINK_PORT) service.handle(frame, monotonicMs());
     });
     return service;
-  }
-
-  async #followTaps(plane: Plane, journal: Journal, shields: Shields): Promise<void> {
-    const ports = this.#ports;
-    const follower = new TapFollower(this.#native, this.#config, journal, shields, {
-      attach: (name, port, netns) => {
-        plane.attach(ports.indexOf(name), port);
-        ports.attached(name, port.kind, netns);
-        this.#log.info(
-          `${name}: served at its ${port.kind === 'tap' ? 'device' : 'interface'} end${netns === undefined ? '' : ` in namespace ${netns}`}`,
-        );
-      },
-      detach: (name, reason) => {
-        plane.detach(ports.indexOf(name));
-        ports.detached(name);
-        this.#log.info(`${name}: down, ${reason}`);
-      },
-      carrier: (name, up) => {
-        if (ports.carrier(name, up)) this.#log.info(`${name}: ${up ? 'up' : 'no guest'}`);
-        if (!up) plane.flush(ports.indexOf(name));
-      },
-      located: (name, netns) => {
-        ports.attached(name, 'tap', netns);
-        this.#log.info(`${name}: now in namespace ${netns}`);
-      },
-      warn: sentence => this.#log.warn(sentence),
-    });
-    this.#endings.push(() => follower.stop());
-    plane.on('gone', index => follower.gone(ports.nameOf(index)));
-    await follower.start();
   }
 }
 

@@ -34,7 +34,7 @@ test('run: every option reaches the configuration', () => {
   const line = parseCommandLine([
     ...records,
     ...(
-      '--subnet 10.0.0.0/24 --taps tap0 --taps tap1@red --name lab --mtu 1400 --ageing 60 --max-macs 1024 ' +
+      '--subnet 10.0.0.0/24 --taps tap0 --taps tap1@red --port tap:tap2:device --port stream:/r/vm3.sock,guests=2 --name lab --mtu 1400 --ageing 60 --max-macs 1024 ' +
       '--dhcp-range 10.0.0.20-10.0.0.30 --lease-time 30m --dhcp-probe 90 --lease-hook /h --release-on-detach --dns 9.9.9.9 --domain lab.test --uplink none ' +
       '--nat-address 10.0.0.9 --nat-filtering endpoint --max-flows 99 --max-guest-flows 9 --egress internet-only --firewall none --state-dir /s --run-dir /r --log-level debug --dry-run'
     ).split(' '),
@@ -46,7 +46,7 @@ test('run: every option reaches the configuration', () => {
   assert.is(subnet.text, '10.0.0.0/24');
   assert.equal(
     taps.map(tap => tap.name),
-    ['tap0', 'tap1'],
+    ['tap0', 'tap1', 'tap2'],
   );
   assert.is(natAddress, 0x0a000009);
   assert.equal(dhcp, {
@@ -63,6 +63,7 @@ test('run: every option reaches the configuration', () => {
     mtu: 1400,
     ageingS: 60,
     maxMacs: 1024,
+    ports: [{ kind: 'stream', name: 'vm3', path: '/r/vm3.sock', mode: 'server', guests: 2 }],
     uplink: { kind: 'none' },
     dns: {
       domain: 'lab.test',

@@ -62,7 +62,60 @@ const BAD: [Given, string][] = [
   [{ taps: 'tap0@../x' }, '--taps tap0@../x: names the namespace "../x"; expected'],
   [{ taps: 'tap0@red:interface' }, '--taps tap0@red:interface: asks for the interface end of tap0'],
   [{ taps: Array.from({ length: 255 }, (_, i) => `t${i}`) }, '--taps ['],
-  [{ name: 'tap0' }, '--name tap0: is also the name of a tap; expected another'],
+  [
+    { port: ['wire:/x'] },
+    '--port wire:/x: is of the kind "wire"; expected one of tap, stream, dgram, vhost-user',
+  ],
+  [{ port: ['stream'] }, '--port stream: has no kind; expected KIND:WHERE'],
+  [{ port: ['stream:x.sock'] }, '--port stream:x.sock: has the path "x.sock"; expected one from the root on'],
+  [{ port: ['stream:/r/'] }, '--port stream:/r/: has the path "/r/"; expected one from the root on'],
+  [
+    { port: ['stream:/r/ä.sock'] },
+    '--port stream:/r/ä.sock: would be named "ä"; expected name= with letters',
+  ],
+  [
+    { port: ['dgram:/r/x,name=a b'] },
+    '--port "dgram:/r/x,name=a b": is named "a b"; expected name= with letters',
+  ],
+  [{ port: ['stream:/r/x,mode=both'] }, '--port stream:/r/x,mode=both: has mode=both; expected mode=server'],
+  [
+    { port: ['stream:/r/x,mode=client,guests=2'] },
+    '--port stream:/r/x,mode=client,guests=2: asks for guests of a client; expected mode=server',
+  ],
+  [
+    { port: ['stream:/r/x,guests=0'] },
+    '--port stream:/r/x,guests=0: has guests=0; expected a whole number from 1 to 64',
+  ],
+  [
+    { port: ['vhost-user:/r/x,queues=9'] },
+    '--port vhost-user:/r/x,queues=9: has queues=9; expected a whole number from 1 to 8',
+  ],
+  [
+    { port: ['dgram:/r/x,peer=y'] },
+    '--port dgram:/r/x,peer=y: has the path "y"; expected one from the root on, such as peer=/run/guest.sock',
+  ],
+  [
+    { port: ['dgram:/r/x,mode=client'] },
+    '--port dgram:/r/x,mode=client: has "mode=client", which no dgram port takes; expected name=, peer= behind it',
+  ],
+  [
+    { port: ['stream:/r/x,name=a,name=b'] },
+    '--port stream:/r/x,name=a,name=b: has name= twice; expected each once',
+  ],
+  [
+    { port: ['stream:/r/x', 'dgram:/s/x'] },
+    '--port ["stream:/r/x","dgram:/s/x"]: names x twice; expected each port once, and name= where paths end alike',
+  ],
+  [
+    { port: ['tap:tap9,name=x'] },
+    '--port tap:tap9,name=x: has "name=x", which no tap port takes; expected nothing behind it',
+  ],
+  [{ port: ['tap:tap0'] }, '--port tap:tap0: names tap0, which is a tap of --taps; expected each port once'],
+  [
+    { port: ['tap:tap9:left'] },
+    '--port tap:tap9:left: asks for the end "left"; expected :device or :interface',
+  ],
+  [{ name: 'tap0' }, '--name tap0: is also the name of a port; expected another'],
   [{ name: 'a b' }, '--name "a b": names "a b"; expected letters'],
   [{ mtu: '575' }, '--mtu 575: expected a whole number of bytes from 576 to 65521'],
   [{ mtu: '65522' }, '--mtu 65522: expected a whole number of bytes'],
@@ -207,7 +260,7 @@ const BAD: [Given, string][] = [
   [{ uplink: 'bridge:' }, '--uplink bridge:: expected tun, passt, none, or bridge: with'],
   [{ uplink: 'bridge:a b' }, '--uplink "bridge:a b": names "a b"; expected letters'],
   [{ uplink: 'bridge:a234567890123456' }, '--uplink bridge:a234567890123456: names a234567890123456 with 16'],
-  [{ uplink: 'bridge:tap1' }, '--uplink bridge:tap1: is also the name of a tap; expected an interface'],
+  [{ uplink: 'bridge:tap1' }, '--uplink bridge:tap1: is also the name of a port; expected an interface'],
   [
     { uplink: 'bridge:eth0', 'dhcp-range': '192.168.100.10-192.168.100.20' },
     "--dhcp-range 192.168.100.10-192.168.100.20: is given beside uplink bridge, where the LAN's own",

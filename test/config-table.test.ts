@@ -55,6 +55,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
       { name: 'tap0', end: 'auto' },
       { name: 'tap1', end: 'auto' },
     ],
+    ports: [],
     uplink: { kind: 'tun' },
     mtu: 1500,
     ageingS: 300,
@@ -179,7 +180,7 @@ test('a file says the same by the same names; options win', () => {
 
 test('a fault in a file names the file and the key', () => {
   const rows: [string, string][] = [
-    ['subnett = "10.0.0.0/24"', 'unknown key "subnett"; expected one of subnet, taps, name'],
+    ['subnett = "10.0.0.0/24"', 'unknown key "subnett"; expected one of subnet, taps, port, name'],
     ['mtu = 3', 'mtu = 3: expected a whole number of bytes'],
     ['mtu = true', 'mtu = true: expected a whole number of bytes'],
     ['taps = [1]', 'taps = [1]: expected tap names'],

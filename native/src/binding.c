@@ -1,4 +1,4 @@
-/* The exports of the addon. It keeps no state of its own, so each thread may load it. */
+/* The exports of the addon. But for what is mapped (shared.c) it keeps no state of its own, so each thread may load it. */
 #include "native.h"
 
 #define EXPORT(name, function) {name, NULL, function, NULL, NULL, NULL, napi_enumerable, NULL}
@@ -31,6 +31,19 @@ NAPI_MODULE_INIT() {
       EXPORT("receiveBytes", receiveBytes),
       EXPORT("sendBytes", sendBytes),
       EXPORT("copyBytes", copyBytes),
+      EXPORT("listenUnix", listenUnix),
+      EXPORT("connectUnix", connectUnix),
+      EXPORT("bindDatagrams", bindDatagrams),
+      EXPORT("acceptUnix", acceptUnix),
+      EXPORT("receiveDatagrams", receiveDatagrams),
+      EXPORT("sendDatagrams", sendDatagrams),
+      EXPORT("mapMemory", mapMemory),
+      EXPORT("unmapMemory", unmapMemory),
+      EXPORT("patchedPages", patchedPages),
+      EXPORT("adoptEvent", adoptEvent),
+      EXPORT("createMemory", createMemory),
+      EXPORT("receiveMessage", receiveMessage),
+      EXPORT("sendMessage", sendMessage),
       EXPORT("netlinkOpen", netlinkOpen),
       EXPORT("netlinkSend", netlinkSend),
       EXPORT("netlinkReceive", netlinkReceive),

@@ -100,6 +100,21 @@ napi_value receiveBytes(napi_env env, napi_callback_info info);
 napi_value copyBytes(napi_env env, napi_callback_info info);
 napi_value sendBytes(napi_env env, napi_callback_info info);
 
+napi_value listenUnix(napi_env env, napi_callback_info info);
+napi_value connectUnix(napi_env env, napi_callback_info info);
+napi_value bindDatagrams(napi_env env, napi_callback_info info);
+napi_value acceptUnix(napi_env env, napi_callback_info info);
+napi_value receiveDatagrams(napi_env env, napi_callback_info info);
+napi_value sendDatagrams(napi_env env, napi_callback_info info);
+
+napi_value mapMemory(napi_env env, napi_callback_info info);
+napi_value unmapMemory(napi_env env, napi_callback_info info);
+napi_value patchedPages(napi_env env, napi_callback_info info);
+napi_value adoptEvent(napi_env env, napi_callback_info info);
+napi_value createMemory(napi_env env, napi_callback_info info);
+napi_value receiveMessage(napi_env env, napi_callback_info info);
+napi_value sendMessage(napi_env env, napi_callback_info info);
+
 napi_value netlinkOpen(napi_env env, napi_callback_info info);
 napi_value netlinkSend(napi_env env, napi_callback_info info);
 napi_value netlinkReceive(napi_env env, napi_callback_info info);

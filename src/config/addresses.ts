@@ -1,5 +1,5 @@
 /** Which addresses of the subnet are somebody's already, and so no guest's. */
-import type { Subnet, TapConfig } from '../config.ts';
+import type { Subnet } from '../config.ts';
 import { formatIp4, type Ip4 } from '../wire/address.ts';
 
 /** What settings about guests are held against. */
@@ -7,7 +7,8 @@ export interface Surroundings {
   readonly subnet: Subnet;
   /** UNSPECIFIED: there is no NAT. */
   readonly natAddress: Ip4;
-  readonly taps: readonly TapConfig[];
+  /** The ports' names. */
+  readonly ports: readonly string[];
 }
 
 /** Why an address can't be a guest's; undefined when it can. */

@@ -154,7 +154,7 @@ function checkHost(
   given: GivenSettings,
   { name, address, identity }: HostReservation,
   pools: readonly GivenPool[],
-  { subnet, natAddress, taps }: Surroundings,
+  { subnet, natAddress, ports }: Surroundings,
 ): void {
   const refuse = (why: string): never => given.refuse('host', `${why}`);
   if (name === GATEWAY_NAME || name === LOCALHOST)
@@ -175,13 +175,13 @@ function checkHost(
     refuse(`reserves ${text}, which is ${fault}; expected an address for a guest in ${places}`);
   }
   if (identity.kind !== 'port') return;
-  if (!taps.some(tap => tap.name === identity.port))
+  if (!ports.includes(identity.port))
     refuse(
-      `names the tap ${identity.port}, which is none of the taps; expected one of them, a MAC or id:HEX`,
+      `names the port ${identity.port}, which is none of the ports; expected one of them, a MAC or id:HEX`,
     );
   if (pool !== undefined)
     refuse(
-      `reserves ${text} for the tap ${identity.port}, but ${where.text} is behind a relay; expected an address in ${subnet.text}`,
+      `reserves ${text} for the port ${identity.port}, but ${where.text} is behind a relay; expected an address in ${subnet.text}`,
     );
 }
 
@@ -190,13 +190,13 @@ function checkTag(
   { match }: TagRule,
   hosts: readonly HostReservation[],
   pools: readonly GivenPool[],
-  { subnet, taps }: Surroundings,
+  { subnet, ports }: Surroundings,
 ): void {
   const refuse = (why: string): never => given.refuse('dhcp-tag', why);
   if (match.kind === 'host' && !hosts.some(host => host.name === match.name))
     refuse(`names the host ${match.name}; expected one that a host setting names`);
-  if (match.kind === 'port' && !match.pattern.includes('*') && !taps.some(tap => tap.name === match.pattern))
-    refuse(`names the tap ${match.pattern}; expected one of the taps`);
+  if (match.kind === 'port' && !match.pattern.includes('*') && !ports.includes(match.pattern))
+    refuse(`names the port ${match.pattern}; expected one of the ports`);
   if (
     match.kind === 'pool' &&
     ![subnet, ...pools.map(pool => pool.subnet)].some(each => each.network === match.network)

@@ -28,10 +28,10 @@ export function egressOf(given: GivenSettings, uplink: UplinkConfig, around: Sur
 /** Why a rule's guest can't be one; undefined: it can. */
 function egressGuestFault(
   guest: EgressGuest,
-  { subnet, natAddress, taps }: Surroundings,
+  { subnet, natAddress, ports }: Surroundings,
 ): string | undefined {
-  if (guest.kind === 'tap' && !taps.some(tap => tap.name === guest.name))
-    return `names the guest ${guest.name}; expected one of the taps, an address in ${subnet.text} or a MAC address`;
+  if (guest.kind === 'tap' && !ports.includes(guest.name))
+    return `names the guest ${guest.name}; expected one of the ports, an address in ${subnet.text} or a MAC address`;
   if (guest.kind !== 'network') return undefined;
   if (!isWithin(guest, subnet))
     return `names the guests ${networkText(guest)}, outside ${subnet.text}; expected addresses in it`;

@@ -5,6 +5,8 @@
  *   GET    /v1/events                 what happens, a line each, till the reader leaves
  *   POST   /v1/forwards               {"forward": "8080:192.168.100.10:80"}
  *   DELETE /v1/forwards/tcp/8080
+ *   POST   /v1/ports                 {"port": "stream:/run/vm1.sock"}
+ *   DELETE /v1/ports/vm1             PATCH: {"up": false}
  *   GET    /v1/cloud-init/tap0        what the guest on that port gets
  *   DELETE /v1/cloud-init/tap0        it gets a new password
  */
@@ -86,6 +88,12 @@ async function answer(request: IncomingMessage, views: Views, actions: Actions):
     await actions.removeForward(forward);
     return { status: 200, body: views.forwards() };
   }
+  const plugged = /^\/v1\/ports\/([^/?]+)$/.exec(url)?.[1];
+  if (plugged !== undefined && (method === 'DELETE' || method === 'PATCH')) {
+    if (method === 'DELETE') await actions.removePort(plain(plugged));
+    else await actions.setPort(plain(plugged), upIn(body));
+    return { status: 200, body: views.ports() };
+  }
   const port = /^\/v1\/cloud-init\/([^/?]+)$/.exec(url)?.[1];
   if (port !== undefined && (method === 'GET' || method === 'DELETE')) {
     const act = method === 'GET' ? actions.cloudInit : actions.resetCloudInit;
@@ -97,6 +105,10 @@ async function answer(request: IncomingMessage, views: Views, actions: Actions):
   if (resource === 'forwards' && method === 'POST') {
     await actions.addForward(forwardIn(body));
     return { status: 201, body: views.forwards() };
+  }
+  if (resource === 'ports' && method === 'POST') {
+    await actions.addPort(portIn(body));
+    return { status: 201, body: views.ports() };
   }
   if (method !== 'GET') return fault(405, 'method_not_allowed', `${url} does not take ${method}`);
   return { status: 200, body: views[resource]() };
@@ -120,6 +132,30 @@ function forwardIn(body: string): string {
     throw new OperatorError(`the body is no JSON; ${expected}`, { code: 'Usage', cause });
   }
   throw new OperatorError(`the body names no forward; ${expected}`, { code: 'Usage' });
+}
+
+function portIn(body: string): string {
+  const { port } = objectIn(body, 'expected {"port": "KIND:WHERE"}') as { port?: unknown };
+  if (typeof port === 'string') return port;
+  throw new OperatorError('the body names no port; expected {"port": "KIND:WHERE"}', { code: 'Usage' });
+}
+
+function upIn(body: string): boolean {
+  const { up } = objectIn(body, 'expected {"up": true} or {"up": false}') as { up?: unknown };
+  if (typeof up === 'boolean') return up;
+  throw new OperatorError('the body does not say up; expected {"up": true} or {"up": false}', {
+    code: 'Usage',
+  });
+}
+
+function objectIn(body: string, expected: string): object {
+  try {
+    const value: unknown = JSON.parse(body);
+    if (typeof value === 'object' && value !== null) return value;
+  } catch (cause) {
+    throw new OperatorError(`the body is no JSON; ${expected}`, { code: 'Usage', cause });
+  }
+  throw new OperatorError(`the body is no object; ${expected}`, { code: 'Usage' });
 }
 
 async function bodyOf(request: IncomingMessage): Promise<string> {

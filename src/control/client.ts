@@ -11,7 +11,7 @@ export const ask = <T>(socketPath: string, resource: string): Promise<T> => tell
 /** Asks for a change, or for a view; resolves with what the switch says, rejects with its reason why not. */
 export function tell<T>(
   socketPath: string,
-  method: 'GET' | 'POST' | 'DELETE',
+  method: 'GET' | 'POST' | 'DELETE' | 'PATCH',
   resource: string,
   body?: unknown,
 ): Promise<T> {

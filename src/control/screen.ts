@@ -32,7 +32,7 @@ export const portsText = (ports: readonly PortView[]): string =>
     ['PORT', 'STATE', 'KIND', 'NETNS', 'RX FRAMES', 'RX BYTES', 'TX FRAMES', 'TX BYTES', 'DROPS'],
     ports.map(port => [
       port.name,
-      port.up ? 'up' : 'down',
+      port.up ? 'up' : port.disabled === true ? 'set down' : 'down',
       port.kind,
       port.netns ?? '-',
       port.rxFrames,

@@ -3,13 +3,15 @@
 export interface PortView {
   readonly name: string;
   /**
-   * `tun` and `stream` (passt) are uplinks; `packet` is a tap's interface end, or that of a LAN; `tap` a tap's device end;
-   * `-` while there is no device.
+   * `packet` is a tap's interface end, or that of a LAN; `tap` a tap's device end; `tun` the uplink; `stream`, `dgram` and
+   * `vhost-user` are sockets (the first passt's too); `-` while there is no device and no connection.
    */
   readonly kind: string;
   /** The network namespace that the tap is in, where it is not the switch's own. */
   readonly netns?: string;
   readonly up: boolean;
+  /** Present where the operator has set it down. */
+  readonly disabled?: true;
   readonly rxFrames: number;
   readonly rxBytes: number;
   readonly txFrames: number;
@@ -201,4 +203,9 @@ export interface Actions {
   cloudInit(port: string): Promise<CloudInitView>;
   /** Forgets the port's passwords and that its guest has phoned home. */
   resetCloudInit(port: string): Promise<CloudInitView>;
+  /** As for `--port`. */
+  addPort(text: string): Promise<void>;
+  removePort(name: string): Promise<void>;
+  /** Up, or down whatever its guest does. */
+  setPort(name: string, up: boolean): Promise<void>;
 }

@@ -44,11 +44,24 @@ export const BY_ADDRESS = -6;
 export const GATEWAY_PORT = 255;
 export const MAX_PORTS = 255;
 
+/**
+ * The ends of a burst's frames, where these are still in the memory that they came in: a guest's, which it may change. Only the
+ * beginning of such a frame, all that rules decide on, is in the slab; there is room for the rest behind it.
+ */
+export interface Origin {
+  readonly windows: readonly Uint8Array[];
+  /** By piece: which window it stands in, where, and its bytes. */
+  readonly window: Int32Array;
+  readonly at: Int32Array;
+  readonly bytes: Int32Array;
+}
+
 export class Batch {
   readonly capacity = BURST + EXTRA;
   readonly slab: Uint8Array<ArrayBuffer>;
   readonly mem: DataView;
   readonly halves: Uint16Array;
+  readonly words: Int32Array;
   /** Where ports put what they receive, bytes from the slab's start. */
   readonly arena = EXTRA * RESERVED_SLOT;
 
@@ -67,6 +80,12 @@ export class Batch {
   nowS = 0;
   /** Milliseconds of the same clock. */
   nowMs = 0;
+
+  /** Undefined: all frames are whole in the slab. */
+  origin: Origin | undefined;
+  /** Of a row whose end is not in the slab: its pieces in `origin`, 0 of them where it is. Valid while there is an origin. */
+  readonly tailFirst = new Int32Array(this.capacity);
+  readonly tailCount = new Int32Array(this.capacity);
 
   readonly offset = new Int32Array(this.capacity);
   /** Bytes from the destination MAC to the end, without FCS. */
@@ -97,11 +116,13 @@ export class Batch {
     this.slab = new Uint8Array(EXTRA * RESERVED_SLOT + arenaBytes);
     this.mem = new DataView(this.slab.buffer);
     this.halves = new Uint16Array(this.slab.buffer);
+    this.words = new Int32Array(this.slab.buffer, 0, this.slab.length >> 2);
   }
 
   /** Forgets all frames, takes the round's time and the port that is served. */
   reset(nowMs: number, port = GATEWAY_PORT): void {
     this.count = 0;
+    this.origin = undefined;
     this.port = port;
     this.#reserved = 0;
     this.nowMs = nowMs;
@@ -146,6 +167,7 @@ export class Batch {
     this.mem.setInt32(offset - 6, 0);
     this.mem.setInt16(offset - 2, 0);
     const row = this.push(offset, length, ingress);
+    this.tailCount[row] = 0;
     this.egress[row] = LOOK_UP;
     return row;
   }

@@ -6,6 +6,7 @@
  */
 import type { Port } from '../port/port.ts';
 import { GONE } from '../port/port.ts';
+import { Tails } from '../port/tails.ts';
 import type { Mac } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
@@ -52,6 +53,9 @@ export class Dataplane {
   /** Indices of the ports that a flood goes to. */
   #flooded: Int32Array = new Int32Array(0);
   readonly #lists: EgressLists;
+  readonly #tails = new Tails();
+  /** Indices of the ports that may ask to be served in every round. */
+  #polled: Int32Array = new Int32Array(0);
 
   constructor(options: DataplaneOptions) {
     this.#batch = new Batch(options.arenaBytes);
@@ -99,6 +103,10 @@ export class Dataplane {
   serve(index: number, nowMs: number): number {
     const port = this.#ports[index];
     if (port === undefined) return 0;
+    if (port.wake?.() === false) {
+      this.#lose(index);
+      return 0;
+    }
     let received = this.#serveBurst(port, index, nowMs);
     while (port.holds && this.#ports[index] === port) received += this.#serveBurst(port, index, nowMs);
     return received;
@@ -118,7 +126,27 @@ export class Dataplane {
       this.#countReceived(index, received);
       this.#transmit();
     }
+    port.settle?.();
     return received;
+  }
+
+  /** One burst from each port that waits for no file; frames received. */
+  poll(nowMs: number): number {
+    const polled = this.#polled;
+    let received = 0;
+    for (let i = 0; i < polled.length; i++) {
+      const index = polled[i] as number;
+      const port = this.#ports[index];
+      if (port?.polls === true) received += this.#serveBurst(port, index, nowMs);
+    }
+    return received;
+  }
+
+  /** Is there a port that waits for no file? */
+  get polls(): boolean {
+    const polled = this.#polled;
+    for (let i = 0; i < polled.length; i++) if (this.#ports[polled[i] as number]?.polls === true) return true;
+    return false;
   }
 
   /** Sends a finished frame from the gateway: to a port, wherever the FDB says (LOOK_UP), or to a guest (BY_ADDRESS). */
@@ -203,6 +231,8 @@ export class Dataplane {
     const port = this.#ports[index];
     lists.counts[index] = 0;
     if (port === undefined) return;
+    if (this.#batch.origin !== undefined && port.gathers !== true)
+      this.#tails.bringIn(this.#batch, rows, count);
     const taken = port.transmit(this.#batch, rows, count);
     if (taken === GONE) {
       this.counters.drop(index, Drop.PortDown, count);
@@ -230,5 +260,8 @@ export class Dataplane {
     for (let index = 0; index < MAX_PORTS; index++)
       if (this.#ports[index] !== undefined && index !== this.#uplink) indices.push(index);
     this.#flooded = Int32Array.from(indices);
+    this.#polled = Int32Array.from(this.#ports.keys()).filter(
+      index => this.#ports[index]?.polls !== undefined,
+    );
   }
 }

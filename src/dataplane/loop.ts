@@ -29,6 +29,9 @@ const SPIN_MS = 0.05;
  */
 const AWAIT_MS = 0.15;
 const IMPATIENT_PUNTS = 64;
+/** While rounds of ports that wait for no file bring so many frames, the others' files are asked for in one of so many only. */
+const BUSY_FRAMES = 32;
+const UNASKED_ROUNDS = 4;
 const WAKE = 1_000;
 
 export interface LoopParts {
@@ -57,11 +60,19 @@ export function run(epoll: number, parts: LoopParts): void {
   let nowMs = ticked;
   let awaitedMs = 0; // till when an answer is looked for; 0: none is
   let impatience = 0;
+  let unasked = 0;
   for (;;) {
-    const sleeps = !spins && nowMs >= awaitedMs && inject.rest();
-    const ready = native.wait(epoll, tags, sleeps ? IDLE_TICK_MS : 0, clock);
-    if (sleeps) inject.look();
-    nowMs = clock[0] as number;
+    const polls = dataplane.polls;
+    let ready = 0;
+    if (!polls || --unasked <= 0) {
+      const sleeps = !polls && !spins && nowMs >= awaitedMs && inject.rest();
+      ready = native.wait(epoll, tags, sleeps ? IDLE_TICK_MS : 0, clock);
+      if (sleeps) inject.look();
+      nowMs = clock[0] as number;
+    }
+    // Files are asked for at every round, but not while those who need none keep the loop busy.
+    if (polls && dataplane.poll(nowMs) < BUSY_FRAMES) unasked = 0;
+    else if (unasked <= 0) unasked = UNASKED_ROUNDS;
     let injected = 0;
     while (injected < MAX_INJECTED && inject.pop(deliver)) injected++;
     if (injected > 0) awaitedMs = 0;

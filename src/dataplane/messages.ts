@@ -57,18 +57,29 @@ export interface WorkerSettings {
 }
 
 /** A port's open file; the control thread opens and closes it, the worker uses it in between. */
-export interface PortSpec {
+interface FileSpec<Kind extends PortKind> {
   readonly name: string;
-  readonly kind: Exclude<PortKind, 'memory'>;
+  readonly kind: Kind;
   readonly fd: number;
   readonly mtu: number;
 }
+
+export type PortSpec =
+  | FileSpec<'tap' | 'packet' | 'tun'>
+  /** A connected socket. */
+  | FileSpec<'stream'>
+  /** A bound socket. `peer`: whom frames go to; undefined: to whoever sent the last. */
+  | (FileSpec<'dgram'> & { readonly peer: string | undefined })
+  /** A connected socket, on which the front end says where its rings are. */
+  | (FileSpec<'vhost-user'> & { readonly queues: number });
 
 export type Command =
   | { readonly number: number; readonly do: 'attach'; readonly index: number; readonly port: PortSpec }
   | { readonly number: number; readonly do: 'detach'; readonly index: number }
   /** Forget what was learnt on a port: its guest has gone. */
   | { readonly number: number; readonly do: 'flush'; readonly index: number }
+  /** Forget all that is known of a port, its counts too: another gets its index. */
+  | { readonly number: number; readonly do: 'clear'; readonly index: number }
   /** The port forwards that are wanted: all of them. */
   | { readonly number: number; readonly do: 'forward'; readonly forwards: readonly NatForward[] }
   /** What guests have learnt by name, and what no longer counts: see Egress. */
@@ -87,14 +98,21 @@ export type Command =
     }
   | { readonly number: number; readonly do: 'stop' };
 
-/** The device behind a port is gone; the worker no longer polls it and waits for its detach. */
-export interface Event {
-  readonly gone: number;
+/** What the worker tells of a port. */
+export type Event = {
+  readonly index: number;
   /** The number of the command that attached it: a port of the same index may have come since. */
   readonly attachment: number;
-  /** Why, where that is more than a device that went. */
-  readonly fault: string | undefined;
-}
+} & (
+  | {
+      /** The device behind it is gone; the worker no longer polls it and waits for its detach. */
+      readonly what: 'gone';
+      /** Why, where that is more than a device that went. */
+      readonly fault: string | undefined;
+    }
+  /** Its guest has come or gone. */
+  | { readonly what: 'carrier'; readonly up: boolean }
+);
 
 /** The index of the uplink among the ports; guests' ports follow it. */
 export const UPLINK_PORT = 0;

@@ -29,6 +29,8 @@ interface PlaneEvents {
   punt: [frame: Uint8Array<ArrayBuffer>, ingress: number];
   /** The device behind a port is gone; detach it. `fault`: what the port says of it, if that is more. */
   gone: [index: number, fault: string | undefined];
+  /** The guest behind a port has come or gone, though the port stays. */
+  carrier: [index: number, up: boolean];
   /** The worker ended without having been told to. */
   failed: [cause: Error];
 }
@@ -72,7 +74,9 @@ export class Plane extends EventEmitter<PlaneEvents> {
     };
     this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
     this.#worker.on('message', (event: Event) => {
-      if (this.#attachments.get(event.gone) === event.attachment) this.emit('gone', event.gone, event.fault);
+      if (this.#attachments.get(event.index) !== event.attachment) return;
+      if (event.what === 'gone') this.emit('gone', event.index, event.fault);
+      else this.emit('carrier', event.index, event.up);
     });
     this.#worker.on('error', error => this.#fail(error));
     this.#worker.on('exit', code => this.#fail(new Error(`the data plane's thread ended with code ${code}`)));
@@ -96,6 +100,11 @@ export class Plane extends EventEmitter<PlaneEvents> {
   /** Forgets what was learnt on a port. */
   flush(index: number): void {
     this.#command({ do: 'flush', index });
+  }
+
+  /** A port's index is another's from now on; nothing is attached there. */
+  clear(index: number): void {
+    this.#command({ do: 'clear', index });
   }
 
   /** Makes the gateway's port forwards those that are wanted. */

@@ -2,12 +2,14 @@
 import { setPriority } from 'node:os';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { Gateway } from '../gateway/gateway.ts';
+import { DgramPort } from '../port/dgram.ts';
 import { loadNative } from '../port/native.ts';
 import { PacketPort } from '../port/packet.ts';
-import type { Port } from '../port/port.ts';
+import type { Port, PortHost } from '../port/port.ts';
 import { StreamPort } from '../port/stream.ts';
 import { TapPort } from '../port/tap.ts';
 import { TunPort } from '../port/tun.ts';
+import { VhostPort } from '../port/vhost/port.ts';
 import { Dataplane } from './dataplane.ts';
 import { run } from './loop.ts';
 import type { Command, Event, PortSpec, WorkerSettings } from './messages.ts';
@@ -55,8 +57,21 @@ const dataplane = new Dataplane({
   uplink: settings.uplink,
   onGone(index: number, fault: string | undefined): void {
     unpoll(index);
-    control.postMessage({ gone: index, attachment: attachments.get(index) ?? 0, fault } satisfies Event);
+    tell(index, { what: 'gone', fault });
   },
+});
+
+type Told<T> = T extends Event ? Omit<T, 'index' | 'attachment'> : never;
+
+function tell(index: number, event: Told<Event>): void {
+  control.postMessage({ ...event, index, attachment: attachments.get(index) ?? 0 } satisfies Event);
+}
+
+const hostOf = (index: number): PortHost => ({
+  poll: fd => native.epollAdd(epoll, fd, index),
+  unpoll: fd => native.epollRemove(epoll, fd),
+  writing: (fd, on) => native.epollWriting(epoll, fd, index, on),
+  carrier: up => tell(index, { what: 'carrier', up }),
 });
 
 function unpoll(index: number): void {
@@ -75,10 +90,19 @@ function open(index: number, spec: PortSpec): Port {
       return new PacketPort(spec.name, spec.fd, spec.mtu);
     case 'tun':
       return new TunPort(spec.name, spec.fd, spec.mtu, settings.gateway);
-    case 'stream': {
-      const writing = (on: boolean): void => native.epollWriting(epoll, spec.fd, index, on);
-      return new StreamPort(spec.name, spec.fd, spec.mtu, writing);
-    }
+    case 'dgram':
+      return new DgramPort(spec.name, spec.fd, spec.mtu, spec.peer, hostOf(index));
+    case 'stream':
+      return new StreamPort(spec.name, spec.fd, spec.mtu, hostOf(index));
+    case 'vhost-user':
+      return new VhostPort(
+        spec.name,
+        spec.fd,
+        spec.mtu,
+        spec.queues,
+        settings.routes ? gatewayMac : undefined,
+        hostOf(index),
+      );
   }
 }
 
@@ -88,8 +112,8 @@ function obey(command: Command): boolean {
   own ??= native.ownFiles();
   if (command.do === 'attach') {
     const fd = own ? native.fetchFile(command.port.fd) : command.port.fd;
-    dataplane.attach(command.index, open(command.index, { ...command.port, fd }));
     attachments.set(command.index, command.number);
+    dataplane.attach(command.index, open(command.index, { ...command.port, fd }));
     native.epollAdd(epoll, fd, command.index);
     polled.set(command.index, fd);
   } else if (command.do === 'detach') {
@@ -97,6 +121,9 @@ function obey(command: Command): boolean {
     dataplane.detach(command.index);
   } else if (command.do === 'flush') {
     dataplane.fdb.flush(command.index);
+  } else if (command.do === 'clear') {
+    dataplane.counters.clear(command.index);
+    gateway?.forgetPort(command.index);
   } else if (command.do === 'forward') {
     gateway?.setForwards(command.forwards);
   } else if (command.do === 'names') {

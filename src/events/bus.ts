@@ -24,7 +24,7 @@ export type LeaseEvent = {
 };
 
 export type PortEvent = {
-  readonly event: 'port-up' | 'port-down';
+  readonly event: 'port-up' | 'port-down' | 'port-added' | 'port-removed';
   readonly port: string;
 };
 

@@ -108,6 +108,12 @@ export class Callers {
     return this.#open(ip, key, ingress, hi, lo, nowS) ? Drop.None : Drop.CallersFull;
   }
 
+  /** A port is another's from now on: those who called by it get no more answers. */
+  forgetPort(ingress: number): void {
+    for (let entry = 0; entry < MAX_CALLERS; entry++)
+      if (this.#words[entry * WORDS + INGRESS] === ingress) this.#release(entry);
+  }
+
   /** Takes in a segment of the host's to the caller; `next`: the sequence number behind it. */
   answered(entry: number, flags: number, next: number, nowS: number): void {
     const at = entry * WORDS;

@@ -139,6 +139,10 @@ export class Gateway implements GatewayStage {
   }
 
   /** The ports at which the host serves guests: one at the gateway's address, one behind the alias. */
+  forgetPort(ingress: number): void {
+    this.#service?.forgetPort(ingress);
+  }
+
   serve(port: number, aliasPort: number): void {
     this.#service?.serve(port, aliasPort);
     this.#arp.answerFor(ALIAS);

@@ -42,6 +42,11 @@ export class HostService {
   }
 
   /** The ports that the host serves at. */
+  /** A port is another's from now on. */
+  forgetPort(ingress: number): void {
+    this.#callers.forgetPort(ingress);
+  }
+
   serve(port: number, aliasPort: number): void {
     this.#port = port;
     this.#aliasPort = aliasPort;

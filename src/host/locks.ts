@@ -22,11 +22,14 @@ interface Claim {
 export class Locks {
   readonly #servers: Server[] = [];
   readonly #needs: Server[] = [];
+  /** By tap: they come and go. */
+  readonly #taps = new Map<string, Server>();
 
   /** Takes all that the configuration needs, or nothing; throws a sentence that names the holder. */
   async take(config: Config): Promise<void> {
     try {
       for (const claim of claims(config)) this.#servers.push(await hold(claim, config.name));
+      for (const tap of config.taps) if (tap.netns === undefined) await this.takeTap(tap.name, config.name);
       // Looked at when ours is taken: of two that start at once, one at least sees the other.
       const other = ownsSubnet(config) ? overlapping(config.subnet) : undefined;
       if (other !== undefined) {
@@ -42,6 +45,17 @@ export class Locks {
     }
   }
 
+  /** One more tap; throws a sentence that names its holder. `name`: the switch's. */
+  async takeTap(tap: string, name: string): Promise<void> {
+    this.#taps.set(tap, await hold(tapClaim(tap), name));
+  }
+
+  async releaseTap(tap: string): Promise<void> {
+    const server = this.#taps.get(tap);
+    this.#taps.delete(tap);
+    if (server !== undefined) await close([server]);
+  }
+
   /** Says to others that this switch needs a setting, and what it held before any of us. */
   async need(key: string, before: string, name: string): Promise<void> {
     this.#needs.push(await hold({ path: pathOf('needs', `${key}=${before}/${name}`), what: key }, name));
@@ -55,6 +69,8 @@ export class Locks {
   async release(): Promise<void> {
     await close(this.#needs);
     await close(this.#servers);
+    await close([...this.#taps.values()]);
+    this.#taps.clear();
   }
 }
 
@@ -67,15 +83,14 @@ const pathOf = (kind: string, value: string): string => `\0vswitchd/${kind}/${va
 /** On a LAN that the switch is a part of, the addresses are the LAN's. */
 const ownsSubnet = (config: Config): boolean => config.uplink.kind !== 'bridge';
 
+const tapClaim = (name: string): Claim => ({ path: pathOf('tap', name), what: `the tap ${name}` });
+
 function claims(config: Config): Claim[] {
   return [
     { path: pathOf('name', config.name), what: `the name ${config.name}` },
     ...(ownsSubnet(config)
       ? [{ path: pathOf('subnet', config.subnet.text), what: `the subnet ${config.subnet.text}` }]
       : []),
-    ...config.taps
-      .filter(tap => tap.netns === undefined)
-      .map(tap => ({ path: pathOf('tap', tap.name), what: `the tap ${tap.name}` })),
   ];
 }
 

@@ -14,7 +14,7 @@
  *     └──────────────────┴──────────────────────────┘
  */
 import { fstatSync, statSync } from 'node:fs';
-import type { Config } from '../config.ts';
+import type { Config, TapConfig } from '../config.ts';
 import type { PortSpec } from '../dataplane/messages.ts';
 import { OperatorError } from '../errors.ts';
 import type { Native } from '../port/native.ts';
@@ -37,6 +37,7 @@ import { concerns, newTap, type Place, type Tap } from './tapstate.ts';
 import { undo } from './undo.ts';
 
 const ENOBUFS = -105;
+const STOPS = 'the switch stops';
 /** How often taps in other namespaces are looked after: the kernel tells nothing of those. */
 const VISIT_MS = 500;
 
@@ -82,13 +83,53 @@ export class TapFollower {
   /** Makes or opens every tap; throws when one can't be had. */
   async start(): Promise<void> {
     const begun = this.#work.then(async () => {
-      await this.#shields.raise(this.#makeMissing());
+      await this.#shields.raise(this.#makeMissing(this.#taps));
       for (const tap of this.#taps) await this.#begin(tap);
       this.#native.netlinkSend(this.#netlink, linkDump());
     });
     // Events that arrive meanwhile wait till every tap has been begun.
     this.#work = begun.catch(() => undefined);
     await begun;
+  }
+
+  /** One more tap; throws when it can't be had, and then nothing is left of it. */
+  async add(config: TapConfig): Promise<void> {
+    await this.#inTurn(async () => {
+      const tap = newTap(config, this.#config.name);
+      this.#taps.push(tap);
+      try {
+        await this.#shields.raise(this.#makeMissing([tap]));
+        await this.#begin(tap);
+      } catch (error) {
+        await this.#drop(tap);
+        throw error;
+      }
+      this.#native.netlinkSend(this.#netlink, linkDump());
+    });
+  }
+
+  /** One less: deleted if it is ours, else as it was. */
+  async remove(name: string): Promise<void> {
+    await this.#inTurn(async () => {
+      const tap = this.#taps.find(candidate => candidate.config.name === name);
+      if (tap !== undefined) await this.#drop(tap);
+    });
+  }
+
+  /** After the events that wait; what it throws is the caller's. */
+  #inTurn(task: () => Promise<void>): Promise<void> {
+    const done = this.#work.then(task);
+    this.#work = done.catch(() => undefined);
+    return done;
+  }
+
+  async #drop(tap: Tap): Promise<void> {
+    const { shielded = tap.config.name } = tap;
+    this.#taps.splice(this.#taps.indexOf(tap), 1);
+    await (tap.made === undefined
+      ? this.#restore(tap, 'it was removed')
+      : this.#remove(tap, 'it was removed'));
+    await this.#shields.lower(shielded);
   }
 
   /** The data plane says that a tap's device has vanished. */
@@ -116,7 +157,7 @@ export class TapFollower {
     await this.#work;
     for (const tap of this.#taps) {
       try {
-        await (tap.made === undefined ? this.#restore(tap) : this.#remove(tap));
+        await (tap.made === undefined ? this.#restore(tap, STOPS) : this.#remove(tap, STOPS));
       } catch (error) {
         this.#listener.warn(`${tap.config.name}: ${messageOf(error)}`); // the others are seen to all the same
       }
@@ -124,17 +165,17 @@ export class TapFollower {
     this.#native.close(this.#netlink);
   }
 
-  async #restore(tap: Tap): Promise<void> {
+  async #restore(tap: Tap, reason: string): Promise<void> {
     const { end, ifindex } = tap;
-    this.#leave(tap, 'the switch stops');
+    this.#leave(tap, reason);
     if (end === 'interface') await undo(this.#journal, this.#setUpByUs(ifindex));
   }
 
-  async #remove(tap: Tap): Promise<void> {
+  async #remove(tap: Tap, reason: string): Promise<void> {
     const { end, ifindex } = tap;
     // A tap that does not persist goes with its last file, in whatever namespace it is.
     const goes = end === 'device' && this.#unpersist(tap);
-    this.#leave(tap, 'the switch stops');
+    this.#leave(tap, reason);
     if (end === 'interface') await deleteTap(this.#native, ifindex);
     else if (!goes) await deleteByAlias(tap.alias);
     this.#disown(tap);
@@ -162,10 +203,8 @@ export class TapFollower {
   }
 
   /** Makes what is to be served here and is not there; the names of those whose interface end is to be served. */
-  #makeMissing(): string[] {
-    const here = this.#taps.filter(
-      tap => tap.config.netns === undefined && this.#madeBefore(tap) === undefined,
-    );
+  #makeMissing(taps: readonly Tap[]): string[] {
+    const here = taps.filter(tap => tap.config.netns === undefined && this.#madeBefore(tap) === undefined);
     for (const tap of here)
       if (this.#indexOf(tap.config.name) === undefined) this.#make(tap, tap.config.name);
     return here.filter(tap => tap.config.end !== 'device').map(tap => tap.config.name);

@@ -32,10 +32,12 @@ export const MAX_SEGMENTS = 256;
 const MAX_HEADERS = 22 + 60 + 60;
 const MAX_PAYLOAD = 65_535;
 const IP6_SIZE = 40;
+/** Where the first finished frame stands: a port may want a header before it. */
+const FRONT = 64;
 
 export class Finisher {
   /** The finished frames: `count` of them, each `length` bytes at `offset` of `slab`. Valid until the next `finish`. */
-  readonly slab = new Uint8Array(MAX_SEGMENTS * MAX_HEADERS + MAX_PAYLOAD);
+  readonly slab = new Uint8Array(FRONT + MAX_SEGMENTS * MAX_HEADERS + MAX_PAYLOAD);
   readonly mem = new DataView(this.slab.buffer);
   readonly offset = new Int32Array(MAX_SEGMENTS);
   readonly length = new Int32Array(MAX_SEGMENTS);
@@ -47,17 +49,17 @@ export class Finisher {
     const kind = gsoType(mem, at) & ~GSO_ECN;
     if (bytes < ethernet.ETHERNET_SIZE) return Drop.BadOffloadHeader;
     if (kind !== GSO_NONE) return this.#segment(from, mem, at, bytes, kind);
-    if (bytes > this.slab.length) return Drop.FrameTooLong;
+    if (bytes > this.slab.length - FRONT) return Drop.FrameTooLong;
     const open = (vnetFlags(mem, at) & VNET_NEEDS_CSUM) !== 0;
     const start = csumStart(mem, at);
     const field = start + csumOffset(mem, at);
     if (open && field + 2 > bytes) return Drop.BadOffloadHeader;
-    copy(from, at, this.slab, 0, bytes);
-    this.#emit(0, bytes);
+    copy(from, at, this.slab, FRONT, bytes);
+    this.#emit(FRONT, bytes);
     if (!open) return Drop.None;
     // The field holds the pseudo-header's sum, so summing over it completes it.
     // Zero would say of a datagram that nobody summed it; the kernel sends ones instead whatever the protocol.
-    this.mem.setUint16(field, sums.checksum(this.mem, start, bytes - start) || 0xffff);
+    this.mem.setUint16(FRONT + field, sums.checksum(this.mem, FRONT + start, bytes - start) || 0xffff);
     return Drop.None;
   }
 
@@ -74,7 +76,7 @@ export class Finisher {
     if (size === 0 || payload <= 0 || headers > MAX_HEADERS) return Drop.BadOffloadHeader;
     const segments = Math.ceil(payload / size);
     if (segments > MAX_SEGMENTS) return Drop.BadOffloadHeader;
-    let to = 0;
+    let to = FRONT;
     for (let i = 0; i < segments; i++) {
       const part = Math.min(size, payload - i * size);
       copy(from, at, this.slab, to, headers);

@@ -6,10 +6,21 @@
  */
 import type { Batch } from '../dataplane/batch.ts';
 
-export type PortKind = 'tap' | 'packet' | 'tun' | 'stream' | 'memory';
+export type PortKind = 'tap' | 'packet' | 'tun' | 'stream' | 'dgram' | 'vhost-user' | 'pcap' | 'memory';
 
 /** What `receive` returns when the device behind the port is gone; the port then wants closing. */
 export const GONE = -1;
+
+/** What the data plane does for a port that is more than one file to read. */
+export interface PortHost {
+  /** Waits for one more file: `receive` is called when there is something to read in it. */
+  poll(fd: number): void;
+  unpoll(fd: number): void;
+  /** Says whether `receive` is also to be called when a file takes bytes again. */
+  writing(fd: number, on: boolean): void;
+  /** The guest behind the port has come or gone, though the port stays. */
+  carrier(up: boolean): void;
+}
 
 export interface Port {
   readonly name: string;
@@ -36,5 +47,13 @@ export interface Port {
    * it is full, and the rest was not taken. It may change the frame's headroom, never the frame.
    */
   transmit(batch: Batch, rows: Int32Array, count: number): number;
+  /** Does `transmit` take frames whose ends are still in a guest's memory (batch.origin)? If not, they are brought in before. */
+  readonly gathers?: boolean;
+  /** Is it to be served in every round, for it waits for no file at the moment? */
+  readonly polls?: boolean;
+  /** One of its files is ready: called before `receive`. False: it is gone. */
+  wake?(): boolean;
+  /** The frames of the last `receive` have gone where they go, and what they came in may be given back. */
+  settle?(): void;
   close(): void;
 }

@@ -13,7 +13,7 @@ import { Drop } from '../wire/drop.ts';
 import * as vnet from '../wire/vnet.ts';
 import { loadNative } from './native.ts';
 import { Finisher, MAX_SEGMENTS } from './offload.ts';
-import { GONE, type Port } from './port.ts';
+import { GONE, type Port, type PortHost } from './port.ts';
 
 const LENGTH_BYTES = 4;
 const IN_BYTES = 131_072;
@@ -29,8 +29,7 @@ export class StreamPort implements Port {
   refused = 0;
   fault: string | undefined;
   readonly #native = loadNative();
-  /** Says whether `receive` is to be called when the socket takes bytes again. */
-  readonly #writing: (on: boolean) => void;
+  readonly #host: PortHost;
   #waits = false;
 
   readonly #in = new Uint8Array(IN_BYTES);
@@ -53,9 +52,9 @@ export class StreamPort implements Port {
     readonly name: string,
     readonly fd: number,
     readonly mtu: number,
-    writing: (on: boolean) => void,
+    host: PortHost,
   ) {
-    this.#writing = writing;
+    this.#host = host;
   }
 
   /** A whole frame, or a length that can't be one's. */
@@ -191,7 +190,7 @@ export class StreamPort implements Port {
     this.#sent += sent;
     if (this.#sent === this.#assembled) this.#sent = this.#assembled = 0;
     const waits = this.#assembled > 0;
-    if (waits !== this.#waits) this.#writing(waits);
+    if (waits !== this.#waits) this.#host.writing(this.fd, waits);
     this.#waits = waits;
     return true;
   }

@@ -5,7 +5,7 @@
 import type { EgressGuest, EgressRule, EgressTarget } from '../config.ts';
 import { formatIp4, type Ip4, type Network, parseMac, parseNetwork } from '../wire/address.ts';
 import { Refusal } from './schema.ts';
-import { parseName } from './taps.ts';
+import { parsePortName } from './taps.ts';
 import { DOMAIN, parseDomain } from './values.ts';
 
 export const EGRESS =
@@ -40,7 +40,7 @@ function guestOf(word: string): EgressGuest | Refusal {
     const network = networkOf(word, GUEST);
     return network instanceof Refusal ? network : { kind: 'network', ...network };
   }
-  const name = parseName(word);
+  const name = parsePortName(word);
   if (name instanceof Refusal) return new Refusal(`names the guest ${JSON.stringify(word)}; ${GUEST}`);
   return { kind: 'tap', name };
 }

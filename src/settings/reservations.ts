@@ -6,10 +6,10 @@ import type { HostReservation, Subnet } from '../config.ts';
 import { formatIp4, type Ip4, parseMac } from '../wire/address.ts';
 import { ADDRESS, type AddressRange, parseAddress, parseRange, parseSubnet } from './network.ts';
 import { Refusal } from './schema.ts';
-import { parseName } from './taps.ts';
+import { parsePortName } from './taps.ts';
 
 export const HOST =
-  'expected NAME,IDENTITY,ADDRESS with a MAC, id:HEX or a tap as identity, such as vm1,02:4c:40:5b:f7:3c,192.168.100.10';
+  'expected NAME,IDENTITY,ADDRESS with a MAC, id:HEX or a port as identity, such as vm1,02:4c:40:5b:f7:3c,192.168.100.10';
 export const POOL =
   'expected CIDR[,FIRST-LAST][,router:IP], such as 10.5.0.0/24,10.5.0.10-10.5.0.99,router:10.5.0.1';
 
@@ -49,9 +49,9 @@ function identityOf(text: string): HostReservation['identity'] | Refusal {
           `names the client ${JSON.stringify(text)}; expected id: and up to ${MAX_ID_BYTES} bytes in hexadecimal`,
         );
   }
-  const port = parseName(text);
+  const port = parsePortName(text);
   return port instanceof Refusal
-    ? new Refusal(`names the identity ${JSON.stringify(text)}; expected a MAC, id:HEX or a tap`)
+    ? new Refusal(`names the identity ${JSON.stringify(text)}; expected a MAC, id:HEX or a port`)
     : { kind: 'port', port };
 }
 

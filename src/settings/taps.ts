@@ -18,7 +18,7 @@ function nameFault(name: string): string | undefined {
 }
 
 const ENDS: readonly string[] = ['auto', 'device', 'interface'];
-const MAX_TAPS = 254; // 255 ports, less the uplink
+export const MAX_TAPS = 254; // 255 ports, less the uplink
 
 function parseTap(item: string): TapConfig | Refusal {
   const colon = item.lastIndexOf(':');
@@ -57,6 +57,16 @@ export function parseTaps(items: readonly string[]): readonly TapConfig[] | Refu
     ? taps
     : new Refusal(`names ${taps.length} taps; expected at most ${MAX_TAPS}`);
 }
+
+const MAX_PORT_NAME_BYTES = 32;
+
+/** Any port's: what is no interface may have a longer one. */
+export const parsePortName = (value: string): string | Refusal =>
+  NAME.test(value) && Buffer.byteLength(value) <= MAX_PORT_NAME_BYTES
+    ? value
+    : new Refusal(
+        `${JSON.stringify(value)}; expected name= with letters, digits, '_', '.', '+' and '-', at most ${MAX_PORT_NAME_BYTES}`,
+      );
 
 export const parseName = (value: string): string | Refusal => {
   const fault = nameFault(value);

@@ -15,6 +15,9 @@ const path = join(folder, 'vsw0.sock');
 const forwards: ForwardView[] = [];
 const nothing = { ports: () => [], macs: () => [], leases: () => [], flows: () => [] };
 
+/** What was asked for of ports. */
+const plugged: string[] = [];
+
 const seedOf = (port: string, password: string): CloudInitView => {
   if (port !== 'tap+0') throw new OperatorError(`there is no tap ${port}`, { code: 'Usage' });
   return { port, mac: '', address: '', instanceId: '', hostname: '', password, documents: [] };
@@ -35,6 +38,9 @@ const api = new Api(
     },
     cloudInit: async port => seedOf(port, 'first'),
     resetCloudInit: async port => seedOf(port, 'second'),
+    addPort: async text => void plugged.push(text),
+    removePort: async name => void plugged.push(`-${name}`),
+    setPort: async (name, up) => void plugged.push(`${name} ${up}`),
   },
 );
 

@@ -7,7 +7,7 @@ import { MessageType } from '../../src/wire/dhcp.ts';
 import { bench } from './dhcp-bench.ts';
 
 const { Discover, Request, Decline, Nak } = MessageType;
-const ports = ['tap0', 'tap1', 'tap2', 'tap3'];
+const ports = (): string[] => ['tap0', 'tap1', 'tap2', 'tap3'];
 const eight = { first: ip('192.168.100.10'), last: ip('192.168.100.17'), ports };
 
 test('a client that has an address is offered it, however many offers are out', async () => {
@@ -126,7 +126,7 @@ test('who declines what he gets takes the last addresses from nobody', async () 
 });
 
 test('where there are more ports than addresses, whoever comes gets half of them', async () => {
-  const { say } = bench({ ...eight, ports: Array.from({ length: 200 }, (_, port) => `tap${port}`) });
+  const { say } = bench({ ...eight, ports: () => Array.from({ length: 200 }, (_, port) => `tap${port}`) });
   let offers = 0;
   for (let client = 1; client <= 8; client++) if ((await say(Discover, { client })) !== undefined) offers++;
   assert.is(offers, 4);

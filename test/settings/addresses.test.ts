@@ -51,8 +51,8 @@ test('hosts that are refused', () => {
     ['vm1,id:,192.168.100.10', /client "id:"/],
     ['vm1,id:abc,192.168.100.10', /in hexadecimal/],
     [`vm1,id:${'ab'.repeat(256)},192.168.100.10`, /255 bytes/],
-    ['vm1,a/b,192.168.100.10', /identity "a\/b"; expected a MAC, id:HEX or a tap/],
-    ['vm1,tap7,192.168.100.10', /tap tap7, which is none of the taps/],
+    ['vm1,a/b,192.168.100.10', /identity "a\/b"; expected a MAC, id:HEX or a port/],
+    ['vm1,tap7,192.168.100.10', /port tap7, which is none of the ports/],
     [`vm1,${MAC},192.168.100`, /address "192.168.100"/],
     [`vm1,${MAC},192.168.101.10`, /outside 192.168.100.0\/24; .*guest in 192.168.100.0\/24/],
     [`vm1,${MAC},192.168.100.0`, /network address/],
@@ -117,7 +117,7 @@ test('tags, options and boot files that are refused', () => {
     ['efi=arch:efi-vax', /architecture "efi-vax"; expected a number or bios/],
     ['efi=arch:toString', /architecture/],
     ['efi=arch:65536', /architecture/],
-    ['t=port:tap9', /tap tap9/],
+    ['t=port:tap9', /port tap9/],
     ['t=pool:10.5.0.0/24', /pool 10.5.0.0/],
     ['t=pool:10.5.0.0', /expected its network/],
     ['t=host:vm1', /host vm1/],
@@ -199,7 +199,10 @@ boot = "pxelinux.0"
       [2, 1, 1, 2, 1],
     );
     writeFileSync(file, 'host = ["vm1,tap9,192.168.100.10"]\n');
-    assert.match(refusal({}, file), /vsw\.toml: host = \["vm1,tap9,192\.168\.100\.10"\]: names the tap tap9/);
+    assert.match(
+      refusal({}, file),
+      /vsw\.toml: host = \["vm1,tap9,192\.168\.100\.10"\]: names the port tap9/,
+    );
     writeFileSync(file, 'dhcp-option = 5\n');
     assert.match(refusal({}, file), /vsw\.toml: dhcp-option = 5: expected \[tag:T/);
   } finally {

@@ -119,7 +119,7 @@ const BAD: readonly [string, string][] = [
     '192.168.100.10/28 deny any',
     'names the network 192.168.100.10/28 with host bits set; expected 192.168.100.0/28',
   ],
-  ['tap7 deny any', 'names the guest tap7; expected one of the taps, an address in 192.168.100.0/24'],
+  ['tap7 deny any', 'names the guest tap7; expected one of the ports, an address in 192.168.100.0/24'],
   ['10.0.0.1 deny any', 'names the guests 10.0.0.1, outside 192.168.100.0/24; expected'],
   ['192.168.0.0/16 deny any', 'names the guests 192.168.0.0/16, outside 192.168.100.0/24; expected'],
   ['0.0.0.0/0 deny any', 'names the guests 0.0.0.0/0, outside 192.168.100.0/24; expected'],

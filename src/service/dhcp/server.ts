@@ -55,7 +55,7 @@ export interface ServerOptions extends Pick<PolicySettings, 'pools' | 'hosts'> {
   /** Addresses that may have a record, in memory and on disk; reserved ones come on top. */
   readonly maxRecords: number;
   /** Ports that get addresses of the subnet: the last ones are kept for those that have none. */
-  readonly ports: readonly string[];
+  readonly ports: () => readonly string[];
   /** IP MTU, bytes: what a reply must fit, whatever the client says that it takes. */
   readonly mtu: number;
   /** The options for clients; those of the protocol itself are the server's own. */
@@ -110,10 +110,7 @@ export class DhcpServer {
     const reserved = options.hosts.flatMap(({ identity }) =>
       identity.kind === 'port' ? [identity.port] : [],
     );
-    this.#shares = new Shares(
-      this.table,
-      options.ports.filter(port => !reserved.includes(port)),
-    );
+    this.#shares = new Shares(this.table, () => options.ports().filter(port => !reserved.includes(port)));
     for (const record of records) this.#restore(record);
   }
 

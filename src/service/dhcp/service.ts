@@ -74,7 +74,7 @@ export interface DhcpServiceOptions extends Partial<Omit<PolicySettings, 'addres
   readonly probeMs?: number;
   readonly maxProbes?: number;
   /** Names of the ports that guests are on; without them nothing is kept for anybody. */
-  readonly ports?: readonly string[];
+  readonly ports?: () => readonly string[];
 
   readonly store: LeaseStore;
   /** Takes a finished frame for a port. */
@@ -185,7 +185,7 @@ export class DhcpService {
         quarantineS: options.quarantineS ?? QUARANTINE_S,
         maxOffers: options.maxOffers ?? MAX_OFFERS,
         maxRecords: options.maxRecords ?? MAX_RECORDS,
-        ports: options.ports ?? [],
+        ports: options.ports ?? (() => []),
         warn: sentence => options.log('warn', sentence),
       },
       options.store.load(),

@@ -12,20 +12,20 @@ import { freeAtS } from './shelf.ts';
 
 export class Shares {
   readonly #table: LeaseTable;
-  readonly #ports: readonly string[];
+  readonly #ports: () => readonly string[];
   readonly #held = new Map<string, number>();
   #free = 0;
   #countedS = Number.NaN;
 
   /** `ports`: those that get their addresses from the pool. */
-  constructor(table: LeaseTable, ports: readonly string[]) {
+  constructor(table: LeaseTable, ports: () => readonly string[]) {
     this.#table = table;
     this.#ports = ports;
   }
 
   /** May a port have one more address of the subnet? */
   admits(port: string, nowS: number): boolean {
-    const ports = this.#ports;
+    const ports = this.#ports();
     if (ports.length < 2 || this.#table.plenty(ports.length, LOCAL)) return true;
     this.#count(nowS);
     if (!this.#held.has(port)) return true;

@@ -1,0 +1,15 @@
+/** Groups of the host, by name. */
+import { readFileSync } from 'node:fs';
+
+/** A group's number; undefined: there is none of that name. group(5). */
+export function groupId(name: string, path = '/etc/group'): number | undefined {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+  const line = text.split('\n').find(each => each.startsWith(`${name}:`));
+  const id = line?.split(':')[2] ?? '';
+  return /^\d+$/.test(id) ? Number(id) : undefined;
+}
