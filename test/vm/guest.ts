@@ -71,7 +71,12 @@ export async function buildImage(folder: string): Promise<Image> {
 }
 
 export interface GuestOptions {
-  readonly tap: string;
+  /** The tap that it opens, unless `network` says what else it is plugged into. */
+  readonly tap?: string;
+  /** QEMU's words for its network, instead of the usual ones; the back end is net0. */
+  readonly network?: readonly string[];
+  /** Of the network device, beside its MAC. */
+  readonly device?: string;
   readonly mac: string;
   /** `peer=ADDRESS` to ping, `fetch=URL`, `id=HEX`: the client id, option 61. */
   readonly orders?: string;
@@ -81,7 +86,8 @@ export interface GuestOptions {
 
 /** Starts a guest with the command line that people use with a bridge, unchanged. */
 export function startGuest(lab: Lab, netns: string, image: Image, options: GuestOptions): ChildProcess {
-  const { tap, mac, orders = '', smbios } = options;
+  const { tap, mac, orders = '', smbios, device = 'virtio-net' } = options;
+  const { network = ['-netdev', `tap,id=net0,ifname=${tap},script=no,downscript=no`] } = options;
   return lab.spawn(
     netns,
     'qemu-system-x86_64',
@@ -106,8 +112,8 @@ export function startGuest(lab: Lab, netns: string, image: Image, options: Guest
       '-append',
       `console=ttyS0 quiet panic=-1 ${orders}`,
     ],
-    ...['-netdev', `tap,id=net0,ifname=${tap},script=no,downscript=no`],
-    ...['-device', `virtio-net,netdev=net0,mac=${mac}`],
+    ...network,
+    ...['-device', `${device},netdev=net0,mac=${mac}`],
     ...(smbios === undefined ? [] : ['-smbios', smbios]),
   );
 }
