@@ -11,7 +11,8 @@ import { type Given, GivenSettings } from './config/given.ts';
 import { Settings } from './options.ts';
 import type { PolicySettings } from './service/dhcp/options.ts';
 import type { PoolSettings } from './service/dhcp/pools.ts';
-import { MAX_TAPS } from './settings/taps.ts';
+import { tapOf } from './settings/ports.ts';
+import { MOST_PORTS } from './settings/taps.ts';
 import { type Ip4, type Mac, type Network, UNSPECIFIED } from './wire/address.ts';
 
 export interface Subnet {
@@ -273,22 +274,19 @@ function maxGuestFlowsOf(given: GivenSettings, maxFlows: number): number {
 
 /** Taps from both settings, and the others. */
 function portsOf(given: GivenSettings): Pick<Config, 'taps' | 'ports'> {
-  const taps: TapConfig[] = [...(given.value('taps') ?? [])];
+  const listed = given.value('taps') ?? [];
+  const taps: TapConfig[] = [...listed];
   const ports: PortConfig[] = [];
   for (const port of given.value('port') ?? []) {
-    if (taps.some(tap => tap.name === port.name))
+    if (listed.some(tap => tap.name === port.name))
       given.refuse('port', `names ${port.name}, which is a tap of --taps; expected each port once`);
-    if (port.kind !== 'tap') ports.push(port);
+    if (port.kind === 'tap') taps.push(tapOf(port));
+    else ports.push(port);
   }
-  for (const port of given.value('port') ?? []) {
-    if (port.kind !== 'tap') continue;
-    const { kind: _tap, ...tap } = port;
-    taps.push(tap);
-  }
-  if (taps.length + ports.length > MAX_TAPS)
+  if (taps.length + ports.length > MOST_PORTS)
     given.refuse(
       'port',
-      `makes ${taps.length + ports.length} ports with the taps; expected at most ${MAX_TAPS}`,
+      `makes ${taps.length + ports.length} ports with the taps; expected at most ${MOST_PORTS}`,
     );
   return { taps, ports };
 }

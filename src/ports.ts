@@ -17,7 +17,7 @@ import { TapFollower, type TapListener } from './host/taps.ts';
 import type { Log } from './log.ts';
 import type { Native } from './port/native.ts';
 import type { PortEntry, PortTable } from './porttable.ts';
-import { type AnyPort, parseOne, portText } from './settings/ports.ts';
+import { type AnyPort, parseOne, portText, tapOf } from './settings/ports.ts';
 import { Refusal } from './settings/schema.ts';
 
 export interface PortsParts {
@@ -171,13 +171,12 @@ export class Ports {
       this.#sockets.open(port);
       return;
     }
-    const { kind: _tap, ...tap } = port;
     const { locks, config } = this.#parts;
-    if (tap.netns === undefined) await locks.takeTap(tap.name, config.name);
+    if (port.netns === undefined) await locks.takeTap(port.name, config.name);
     try {
-      await this.#taps.add(tap);
+      await this.#taps.add(tapOf(port));
     } catch (error) {
-      await locks.releaseTap(tap.name);
+      await locks.releaseTap(port.name);
       throw error;
     }
   }

@@ -40,6 +40,13 @@ bool arg_int(napi_env env, napi_value value, const char *what, int32_t min, int3
   return true;
 }
 
+bool arg_size(napi_env env, napi_value value, const char *what, double max, double *out) {
+  if (napi_get_value_double(env, value, out) != napi_ok) return refuse_type(env, what, "a number");
+  if (*out >= 0 && *out <= max && *out == (double)(uint64_t)*out) return true;
+  throw_range(env, "%s must be a whole number from 0 to %.0f, not %g", what, max, *out);
+  return false;
+}
+
 bool arg_fd(napi_env env, napi_value value, const char *what, int32_t *out) {
   return arg_int(env, value, what, 0, INT32_MAX, out);
 }
@@ -104,6 +111,30 @@ bool arg_slots(napi_env env, const frames_t *frames, napi_value start, napi_valu
   if (*max_out > MAX_BURST) *max_out = MAX_BURST;
   if ((size_t)*max_out > fit) *max_out = (int32_t)fit;
   return true;
+}
+
+bool arg_bytes(napi_env env, const napi_value *v, int32_t *fd, uint8_t **from, size_t *count) {
+  uint8_t *buffer;
+  size_t length;
+  int32_t first, end;
+  if (!arg_fd(env, v[0], "fd", fd) || !arg_array(env, v[1], "buffer", napi_uint8_array, (void **)&buffer, &length) ||
+      !arg_int(env, v[2], "from", 0, INT32_MAX, &first) || !arg_int(env, v[3], "to", 0, INT32_MAX, &end))
+    return false;
+  if (first > end || (size_t)end > length) {
+    throw_range(env, "%d to %d is no part of a buffer of %zu bytes", first, end, length);
+    return false;
+  }
+  *from = buffer + first;
+  *count = (size_t)(end - first);
+  return true;
+}
+
+bool arg_refused(napi_env env, napi_value value, int32_t **refused) {
+  size_t length;
+  if (!arg_array(env, value, "refused", napi_int32_array, (void **)refused, &length)) return false;
+  if (length >= 1) return true;
+  throw_range(env, "refused must have an element");
+  return false;
 }
 
 bool arg_rows(napi_env env, const frames_t *frames, napi_value rows, napi_value count, int32_t shift,

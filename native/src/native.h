@@ -22,6 +22,8 @@ enum { VNET_SIZE = 10, HEADROOM = 66, SLOT = 65728, MAX_BURST = 64 };
 bool arguments(napi_env env, napi_callback_info info, size_t count, napi_value *values);
 /* A whole number of min … max: TypeError for anything but a number, RangeError outside. */
 bool arg_int(napi_env env, napi_value value, const char *what, int32_t min, int32_t max, int32_t *out);
+/* The same for what may be more than that: a place in a file. */
+bool arg_size(napi_env env, napi_value value, const char *what, double max, double *out);
 bool arg_fd(napi_env env, napi_value value, const char *what, int32_t *out);
 /* A namespace's fd, or -1 for the thread's own. */
 bool arg_netns(napi_env env, napi_value value, int32_t *out);
@@ -47,12 +49,22 @@ bool arg_slots(napi_env env, const frames_t *frames, napi_value start, napi_valu
 bool arg_rows(napi_env env, const frames_t *frames, napi_value rows, napi_value count, int32_t shift,
               const int32_t **rows_out, int32_t *count_out);
 
+/* Where a sending call counts what was refused: an array with one element at least. */
+bool arg_refused(napi_env env, napi_value value, int32_t **refused);
+/* fd, buffer, from, to, the first four of a call: the bytes from … to - 1 of the buffer. */
+bool arg_bytes(napi_env env, const napi_value *v, int32_t *fd, uint8_t **from, size_t *count);
+
 /* Throws the Error for an errno (positive), with code, errno, syscall and device (NULL: none). Returns NULL. */
 napi_value throw_errno(napi_env env, int error, const char *syscall, const char *device);
 napi_value throw_range(napi_env env, const char *format, ...) __attribute__((format(printf, 2, 3)));
 napi_value from_int(napi_env env, int32_t value);
 napi_value from_text(napi_env env, const char *text);
 napi_value undefined(napi_env env);
+
+/* stream.c */
+
+/* Gives a unix socket room for 4 MiB under way; what it receives is charged to its sender. */
+void enlarge(int fd);
 
 /* netns.c */
 

@@ -158,12 +158,10 @@ napi_value sendPackets(napi_env env, napi_callback_info info) {
   frames_t frames;
   const int32_t *rows;
   int32_t fd, count, *refused;
-  size_t refused_length;
   if (!arguments(env, info, 7, v) || !arg_fd(env, v[0], "fd", &fd) || !arg_frames(env, v[1], v[2], v[3], &frames) ||
       !arg_rows(env, &frames, v[4], v[5], 0, &rows, &count) ||
-      !arg_array(env, v[6], "refused", napi_int32_array, (void **)&refused, &refused_length))
+      !arg_refused(env, v[6], &refused))
     return NULL;
-  if (refused_length < 1) return throw_range(env, "refused must have an element");
   /* More than a batch has rows is taken in part, as if the socket were full. */
   if (count > MAX_SEND) count = MAX_SEND;
   struct mmsghdr messages[MAX_SEND];

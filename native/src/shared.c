@@ -79,16 +79,6 @@ static bool forget(void *start) {
   return known;
 }
 
-static bool arg_size(napi_env env, napi_value value, const char *what, double max, double *out) {
-  if (napi_get_value_double(env, value, out) != napi_ok) {
-    napi_throw_type_error(env, "ERR_INVALID_ARG_TYPE", what);
-    return false;
-  }
-  if (*out >= 0 && *out <= max && *out == (double)(uint64_t)*out) return true;
-  throw_range(env, "%s must be a whole number from 0 to %.0f, not %g", what, max, *out);
-  return false;
-}
-
 static void nothing(napi_env env, void *data, void *hint) {
   (void)env;
   (void)data;
@@ -191,20 +181,18 @@ static void take_fds(struct msghdr *message, int32_t *fds, size_t room) {
 
 napi_value receiveMessage(napi_env env, napi_callback_info info) {
   napi_value v[5];
-  int32_t fd, from, to, *fds;
-  uint8_t *buffer;
-  size_t length, room;
-  if (!arguments(env, info, 5, v) || !arg_fd(env, v[0], "fd", &fd) ||
-      !arg_array(env, v[1], "buffer", napi_uint8_array, (void **)&buffer, &length) ||
-      !arg_int(env, v[2], "from", 0, INT32_MAX, &from) || !arg_int(env, v[3], "to", 0, INT32_MAX, &to) ||
+  int32_t fd, *fds;
+  uint8_t *from;
+  size_t count, room;
+  if (!arguments(env, info, 5, v) || !arg_bytes(env, v, &fd, &from, &count) ||
       !arg_array(env, v[4], "fds", napi_int32_array, (void **)&fds, &room))
     return NULL;
-  if (from > to || (size_t)to > length || room < 1) return throw_range(env, "%d to %d is no part of a buffer of %zu bytes", from, to, length);
+  if (room < 1) return throw_range(env, "fds must have an element");
   passed_t passed;
-  struct iovec part = {buffer + from, (size_t)(to - from)};
+  struct iovec part = {from, count};
   struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = &passed, .msg_controllen = sizeof passed};
   fds[0] = 0;
-  if (from == to) return from_int(env, 0);
+  if (count == 0) return from_int(env, 0);
   ssize_t got;
   do got = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   while (got < 0 && errno == EINTR);

@@ -12,71 +12,49 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BACKLOG = 64, BUFFER_BYTES = 4 * 1024 * 1024, MAX_SEND = 256 };
-
-static void enlarge(int fd) {
-  const int bytes = BUFFER_BYTES;
-  for (int i = 0; i < 2; i++) {
-    const int forced = i == 0 ? SO_SNDBUFFORCE : SO_RCVBUFFORCE, usual = i == 0 ? SO_SNDBUF : SO_RCVBUF;
-    if (setsockopt(fd, SOL_SOCKET, forced, &bytes, sizeof bytes) < 0)
-      setsockopt(fd, SOL_SOCKET, usual, &bytes, sizeof bytes);
-  }
-}
+enum { BACKLOG = 64, MAX_SEND = 256 };
 
 typedef int (*joining_t)(int, const struct sockaddr *, socklen_t);
 
-/* A new socket of a type that has joined the path in one of the ways; -1: `error` and `failure` say why. */
-static int open_at(const char *path, int type, joining_t join, int *error) {
+/* A new socket of a type at the path that is the only argument, joined to it in one of the ways; -1: it has thrown. */
+static int open_at(napi_env env, napi_callback_info info, int type, joining_t join, const char *how) {
+  napi_value v[1];
   struct sockaddr_un address = {.sun_family = AF_UNIX};
-  memcpy(address.sun_path, path, strlen(path));
+  if (!arguments(env, info, 1, v) || !arg_text(env, v[0], "path", address.sun_path, sizeof address.sun_path)) return -1;
+  if (address.sun_path[0] != '/') {
+    throw_range(env, "path must begin at the root, not '%s'", address.sun_path);
+    return -1;
+  }
   const int fd = socket(AF_UNIX, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) {
-    *error = errno;
+    throw_errno(env, errno, "socket", address.sun_path);
     return -1;
   }
   if (join(fd, (const struct sockaddr *)&address, sizeof address) == 0) return fd;
-  *error = errno;
+  throw_errno(env, errno, how, address.sun_path);
   close(fd);
   return -1;
 }
 
-/* path of the only argument */
-static bool arg_path(napi_env env, napi_callback_info info, char *path) {
-  napi_value v[1];
-  if (!arguments(env, info, 1, v) || !arg_text(env, v[0], "path", path, sizeof((struct sockaddr_un *)0)->sun_path)) return false;
-  if (path[0] == '/') return true;
-  throw_range(env, "path must begin at the root, not '%s'", path);
-  return false;
+static int bind_and_listen(int fd, const struct sockaddr *address, socklen_t size) {
+  return bind(fd, address, size) < 0 ? -1 : listen(fd, BACKLOG);
 }
 
 napi_value listenUnix(napi_env env, napi_callback_info info) {
-  char path[sizeof((struct sockaddr_un *)0)->sun_path];
-  int error;
-  if (!arg_path(env, info, path)) return NULL;
-  const int fd = open_at(path, SOCK_STREAM, bind, &error);
-  if (fd < 0) return throw_errno(env, error, "bind", path);
-  if (listen(fd, BACKLOG) == 0) return from_int(env, fd);
-  error = errno;
-  close(fd);
-  return throw_errno(env, error, "listen", path);
+  const int fd = open_at(env, info, SOCK_STREAM, bind_and_listen, "bind");
+  return fd < 0 ? NULL : from_int(env, fd);
 }
 
 napi_value connectUnix(napi_env env, napi_callback_info info) {
-  char path[sizeof((struct sockaddr_un *)0)->sun_path];
-  int error;
-  if (!arg_path(env, info, path)) return NULL;
-  const int fd = open_at(path, SOCK_STREAM, connect, &error);
-  if (fd < 0) return throw_errno(env, error, "connect", path);
+  const int fd = open_at(env, info, SOCK_STREAM, connect, "connect");
+  if (fd < 0) return NULL;
   enlarge(fd);
   return from_int(env, fd);
 }
 
 napi_value bindDatagrams(napi_env env, napi_callback_info info) {
-  char path[sizeof((struct sockaddr_un *)0)->sun_path];
-  int error;
-  if (!arg_path(env, info, path)) return NULL;
-  const int fd = open_at(path, SOCK_DGRAM, bind, &error);
-  if (fd < 0) return throw_errno(env, error, "bind", path);
+  const int fd = open_at(env, info, SOCK_DGRAM, bind, "bind");
+  if (fd < 0) return NULL;
   enlarge(fd);
   return from_int(env, fd);
 }
@@ -154,14 +132,12 @@ napi_value sendDatagrams(napi_env env, napi_callback_info info) {
   frames_t frames;
   const int32_t *rows;
   int32_t fd, count, *refused, *bytes;
-  size_t refused_length;
   struct sockaddr_un *peer;
   if (!arguments(env, info, 9, v) || !arg_fd(env, v[0], "fd", &fd) || !arg_frames(env, v[1], v[2], v[3], &frames) ||
       !arg_rows(env, &frames, v[4], v[5], 0, &rows, &count) ||
-      !arg_array(env, v[6], "refused", napi_int32_array, (void **)&refused, &refused_length) ||
+      !arg_refused(env, v[6], &refused) ||
       !arg_peer(env, v[7], v[8], &peer, &bytes))
     return NULL;
-  if (refused_length < 1) return throw_range(env, "refused must have an element");
   if (count > MAX_SEND) count = MAX_SEND;
   struct mmsghdr messages[MAX_SEND];
   struct iovec parts[MAX_SEND];

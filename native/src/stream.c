@@ -16,7 +16,7 @@
 /* The default of 208 KiB holds three of the largest frames. */
 enum { BUFFER_BYTES = 4 * 1024 * 1024, AHEAD = 8, HEADER = 12 };
 
-static void enlarge(int fd) {
+void enlarge(int fd) {
   const int bytes = BUFFER_BYTES;
   if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) < 0)
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
@@ -35,30 +35,12 @@ napi_value socketPair(napi_env env, napi_callback_info info) {
   return result;
 }
 
-/* fd, buffer, from, to: the bytes from … to - 1 of the buffer. */
-static bool arg_bytes(napi_env env, napi_callback_info info, int32_t *fd, uint8_t **from, size_t *count) {
-  napi_value v[4];
-  uint8_t *buffer;
-  size_t length;
-  int32_t first, end;
-  if (!arguments(env, info, 4, v) || !arg_fd(env, v[0], "fd", fd) ||
-      !arg_array(env, v[1], "buffer", napi_uint8_array, (void **)&buffer, &length) ||
-      !arg_int(env, v[2], "from", 0, INT32_MAX, &first) || !arg_int(env, v[3], "to", 0, INT32_MAX, &end))
-    return false;
-  if (first > end || (size_t)end > length) {
-    throw_range(env, "%d to %d is no part of a buffer of %zu bytes", first, end, length);
-    return false;
-  }
-  *from = buffer + first;
-  *count = (size_t)(end - first);
-  return true;
-}
-
 napi_value receiveBytes(napi_env env, napi_callback_info info) {
+  napi_value v[4];
   int32_t fd;
   uint8_t *from;
   size_t count;
-  if (!arg_bytes(env, info, &fd, &from, &count)) return NULL;
+  if (!arguments(env, info, 4, v) || !arg_bytes(env, v, &fd, &from, &count)) return NULL;
   if (count == 0) return from_int(env, 0);
   long got;
   do got = syscall(SYS_recvfrom, fd, from, count, MSG_DONTWAIT, NULL, NULL);
@@ -69,10 +51,11 @@ napi_value receiveBytes(napi_env env, napi_callback_info info) {
 }
 
 napi_value sendBytes(napi_env env, napi_callback_info info) {
+  napi_value v[4];
   int32_t fd;
   uint8_t *from;
   size_t count;
-  if (!arg_bytes(env, info, &fd, &from, &count)) return NULL;
+  if (!arguments(env, info, 4, v) || !arg_bytes(env, v, &fd, &from, &count)) return NULL;
   size_t sent = 0;
   while (sent < count) {
     const long taken = syscall(SYS_sendto, fd, from + sent, count - sent, MSG_DONTWAIT | MSG_NOSIGNAL, NULL, 0);

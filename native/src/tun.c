@@ -185,12 +185,10 @@ napi_value writeFrames(napi_env env, napi_callback_info info) {
   frames_t frames;
   const int32_t *rows;
   int32_t fd, count, shift, *refused;
-  size_t refused_length;
   if (!arguments(env, info, 8, v) || !arg_fd(env, v[0], "fd", &fd) || !arg_frames(env, v[1], v[2], v[3], &frames) ||
       !arg_int(env, v[6], "shift", 0, 64, &shift) || !arg_rows(env, &frames, v[4], v[5], shift, &rows, &count) ||
-      !arg_array(env, v[7], "refused", napi_int32_array, (void **)&refused, &refused_length))
+      !arg_refused(env, v[7], &refused))
     return NULL;
-  if (refused_length < 1) return throw_range(env, "refused must have an element");
   int32_t taken = 0;
   while (taken < count) {
     const int32_t row = rows[taken];

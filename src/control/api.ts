@@ -5,8 +5,9 @@
  *   GET    /v1/events                 what happens, a line each, till the reader leaves
  *   POST   /v1/forwards               {"forward": "8080:192.168.100.10:80"}
  *   DELETE /v1/forwards/tcp/8080
- *   POST   /v1/ports                 {"port": "stream:/run/vm1.sock"}
- *   DELETE /v1/ports/vm1             PATCH: {"up": false}
+ *   POST   /v1/ports                  {"port": "stream:/run/vm1.sock"}
+ *   PATCH  /v1/ports/vm1              {"up": false}
+ *   DELETE /v1/ports/vm1
  *   GET    /v1/cloud-init/tap0        what the guest on that port gets
  *   DELETE /v1/cloud-init/tap0        it gets a new password
  */
@@ -103,11 +104,11 @@ async function answer(request: IncomingMessage, views: Views, actions: Actions):
   if (resource === undefined || !isResource(views, resource))
     return fault(404, 'not_found', `there is no ${url}; try /v1/status`);
   if (resource === 'forwards' && method === 'POST') {
-    await actions.addForward(forwardIn(body));
+    await actions.addForward(textIn(body, 'forward', 'PORT:GUEST:PORT'));
     return { status: 201, body: views.forwards() };
   }
   if (resource === 'ports' && method === 'POST') {
-    await actions.addPort(portIn(body));
+    await actions.addPort(textIn(body, 'port', 'KIND:WHERE'));
     return { status: 201, body: views.ports() };
   }
   if (method !== 'GET') return fault(405, 'method_not_allowed', `${url} does not take ${method}`);
@@ -123,29 +124,19 @@ function plain(word: string): string {
   }
 }
 
-function forwardIn(body: string): string {
-  const expected = 'expected {"forward": "PORT:GUEST:PORT"}';
-  try {
-    const { forward } = JSON.parse(body) as { forward?: unknown };
-    if (typeof forward === 'string') return forward;
-  } catch (cause) {
-    throw new OperatorError(`the body is no JSON; ${expected}`, { code: 'Usage', cause });
-  }
-  throw new OperatorError(`the body names no forward; ${expected}`, { code: 'Usage' });
-}
-
-function portIn(body: string): string {
-  const { port } = objectIn(body, 'expected {"port": "KIND:WHERE"}') as { port?: unknown };
-  if (typeof port === 'string') return port;
-  throw new OperatorError('the body names no port; expected {"port": "KIND:WHERE"}', { code: 'Usage' });
+/** The text under a name. */
+function textIn(body: string, name: string, example: string): string {
+  const expected = `expected {"${name}": "${example}"}`;
+  const value = (objectIn(body, expected) as Record<string, unknown>)[name];
+  if (typeof value === 'string') return value;
+  throw new OperatorError(`the body names no ${name}; ${expected}`, { code: 'Usage' });
 }
 
 function upIn(body: string): boolean {
-  const { up } = objectIn(body, 'expected {"up": true} or {"up": false}') as { up?: unknown };
+  const expected = 'expected {"up": true} or {"up": false}';
+  const { up } = objectIn(body, expected) as { up?: unknown };
   if (typeof up === 'boolean') return up;
-  throw new OperatorError('the body does not say up; expected {"up": true} or {"up": false}', {
-    code: 'Usage',
-  });
+  throw new OperatorError(`the body does not say up; ${expected}`, { code: 'Usage' });
 }
 
 function objectIn(body: string, expected: string): object {

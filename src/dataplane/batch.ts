@@ -17,6 +17,8 @@ import type { Drop } from '../wire/drop.ts';
 export const BURST = 64;
 /** Rows beyond those received, for frames that stages append. */
 const EXTRA = 128;
+/** Rows of a batch. */
+export const CAPACITY = BURST + EXTRA;
 /** Rows below which a loop is cheaper than `fill`: a call costs 20 ns. */
 const FEW = 16;
 /** Bytes before each frame: the virtio-net header now, tunnel headers later. */
@@ -57,7 +59,7 @@ export interface Origin {
 }
 
 export class Batch {
-  readonly capacity = BURST + EXTRA;
+  readonly capacity = CAPACITY;
   readonly slab: Uint8Array<ArrayBuffer>;
   readonly mem: DataView;
   readonly halves: Uint16Array;

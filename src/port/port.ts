@@ -6,7 +6,7 @@
  */
 import type { Batch } from '../dataplane/batch.ts';
 
-export type PortKind = 'tap' | 'packet' | 'tun' | 'stream' | 'dgram' | 'vhost-user' | 'pcap' | 'memory';
+export type PortKind = 'tap' | 'packet' | 'tun' | 'stream' | 'dgram' | 'vhost-user' | 'memory';
 
 /** What `receive` returns when the device behind the port is gone; the port then wants closing. */
 export const GONE = -1;

@@ -2,7 +2,7 @@
 import { basename, extname } from 'node:path';
 import type { PortConfig, SocketMode, TapConfig } from '../config.ts';
 import { Refusal } from './schema.ts';
-import { MAX_TAPS, parsePortName, parseTaps } from './taps.ts';
+import { MOST_PORTS, parsePortName, parseTaps } from './taps.ts';
 
 export const PORT_TEXT =
   'expected KIND:WHERE, such as tap:tap0, stream:/run/vm1.sock, dgram:/run/vm1.sock or vhost-user:/run/vm1.sock,name=vm1';
@@ -28,7 +28,7 @@ const KEYS = {
 
 const isKind = (word: string): word is AnyPort['kind'] => Object.hasOwn(KEYS, word);
 
-/** One port; `refused` throws a Refusal with the end of a sentence. */
+/** One port; throws a Refusal. */
 function parsePort(item: string): AnyPort {
   const colon = item.indexOf(':');
   const kind = item.slice(0, Math.max(colon, 0));
@@ -39,7 +39,7 @@ function parsePort(item: string): AnyPort {
     );
   const [where = '', ...words] = item.slice(colon + 1).split(',');
   const keys = keysOf(words, kind);
-  if (kind === 'tap') return tapOf(where);
+  if (kind === 'tap') return tapIn(where);
   const path = pathOf(where, `${kind}:/run/vm1.sock`);
   const name = nameOf(keys.get('name') ?? basename(path, extname(path)), keys.has('name'));
   switch (kind) {
@@ -85,7 +85,7 @@ function keysOf(words: readonly string[], kind: AnyPort['kind']): Keys {
   return keys;
 }
 
-function tapOf(where: string): AnyPort {
+function tapIn(where: string): AnyPort {
   const taps = parseTaps([where]);
   if (taps instanceof Refusal) throw taps;
   return { kind: 'tap', ...(taps[0] as TapConfig) };
@@ -135,9 +135,9 @@ export function parsePorts(items: readonly string[]): readonly AnyPort[] | Refus
       );
     ports.push(port);
   }
-  return ports.length <= MAX_TAPS
+  return ports.length <= MOST_PORTS
     ? ports
-    : new Refusal(`names ${ports.length} ports; expected at most ${MAX_TAPS}`);
+    : new Refusal(`names ${ports.length} ports; expected at most ${MOST_PORTS}`);
 }
 
 /** A port, or why the text is none. */
@@ -148,6 +148,11 @@ export function parseOne(item: string): AnyPort | Refusal {
     if (error instanceof Refusal) return error;
     throw error;
   }
+}
+
+/** A port that is a tap, as taps are configured. */
+export function tapOf({ kind: _tap, ...tap }: Extract<AnyPort, { kind: 'tap' }>): TapConfig {
+  return tap;
 }
 
 /** As it could have been written. */

@@ -18,7 +18,7 @@ function nameFault(name: string): string | undefined {
 }
 
 const ENDS: readonly string[] = ['auto', 'device', 'interface'];
-export const MAX_TAPS = 254; // 255 ports, less the uplink
+export const MOST_PORTS = 254; // 255 ports, less the uplink
 
 function parseTap(item: string): TapConfig | Refusal {
   const colon = item.lastIndexOf(':');
@@ -53,9 +53,9 @@ export function parseTaps(items: readonly string[]): readonly TapConfig[] | Refu
       return new Refusal(`names ${tap.name} twice; expected each tap once`);
     taps.push(tap);
   }
-  return taps.length <= MAX_TAPS
+  return taps.length <= MOST_PORTS
     ? taps
-    : new Refusal(`names ${taps.length} taps; expected at most ${MAX_TAPS}`);
+    : new Refusal(`names ${taps.length} taps; expected at most ${MOST_PORTS}`);
 }
 
 const MAX_PORT_NAME_BYTES = 32;

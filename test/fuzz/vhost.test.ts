@@ -11,9 +11,9 @@ import { counterMemory } from '../../src/dataplane/counters.ts';
 import { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { fdbMemory } from '../../src/dataplane/fdb.ts';
 import { loadNative } from '../../src/port/native.ts';
-import type { PortHost } from '../../src/port/port.ts';
 import { VhostPort } from '../../src/port/vhost/port.ts';
 import { Feature } from '../../src/port/vhost/protocol.ts';
+import { hostThat } from '../port/host.ts';
 import { USUAL, VhostGuest } from '../port/vhost/guest.ts';
 import { type Random, random } from '../random.ts';
 
@@ -26,12 +26,7 @@ const HOSTILE = 1;
 const GUARD = 64 << 10;
 const MEMORY = 8 << 20;
 
-const host: PortHost = {
-  poll: () => undefined,
-  unpoll: () => undefined,
-  writing: () => undefined,
-  carrier: () => undefined,
-};
+const host = hostThat();
 
 const gone: (string | undefined)[] = [];
 const dataplane = new Dataplane({

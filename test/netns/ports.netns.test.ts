@@ -9,6 +9,7 @@ import * as assert from 'uvu/assert';
 import type { PortView } from '../../src/control/views.ts';
 import { ended, until } from '../../src/lab.ts';
 import { loadNative, projectRoot } from '../../src/port/native.ts';
+import { parseIp4, UNSPECIFIED } from '../../src/wire/address.ts';
 import { arpFrame, isAnswer, listening, StreamGuest } from './guest.ts';
 import { ctl, GATEWAY, plugIn, portOf, type Stage, SUBNET, stageTests, TAPS } from './stage.ts';
 
@@ -116,6 +117,7 @@ stageTest('dgram: the peer that was named, or whoever sends; one that is away co
 
 /** A guest at `own` asks the switch at `to` for the gateway, gets its answer, and is gone. */
 async function asks(own: string, to: string, lo: number): Promise<void> {
+  const gateway = parseIp4(GATEWAY)!;
   const fd = native.bindDatagrams(own);
   try {
     const address = new Uint8Array(110);
@@ -123,7 +125,7 @@ async function asks(own: string, to: string, lo: number): Promise<void> {
     const bytes = Int32Array.of(3 + Buffer.from(address.buffer).write(to, 2));
     const slab = new Uint8Array(2 * 65_728);
     const [offset, length] = [Int32Array.of(66, 0), Int32Array.of(0, 0)];
-    const frame = arpFrame(lo, 0 as never, ((192 << 24) | (168 << 16) | (100 << 8) | 1) as never);
+    const frame = arpFrame(lo, UNSPECIFIED, gateway);
     slab.set(frame, 66);
     length[0] = frame.length;
     const sent = native.sendDatagrams(
@@ -151,11 +153,7 @@ async function asks(own: string, to: string, lo: number): Promise<void> {
         new Int32Array(1),
       );
       return (
-        got > 0 &&
-        isAnswer(
-          slab.subarray(offset[0], (offset[0] as number) + (length[0] as number)),
-          ((192 << 24) | (168 << 16) | (100 << 8) | 1) as never,
-        )
+        got > 0 && isAnswer(slab.subarray(offset[0], (offset[0] as number) + (length[0] as number)), gateway)
       );
     });
   } finally {

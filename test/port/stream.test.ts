@@ -8,12 +8,13 @@ import { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { fdbMemory } from '../../src/dataplane/fdb.ts';
 import { MemoryPort } from '../../src/port/memory.ts';
 import { loadNative } from '../../src/port/native.ts';
-import { GONE, type PortHost } from '../../src/port/port.ts';
+import { GONE } from '../../src/port/port.ts';
 import { StreamPort } from '../../src/port/stream.ts';
 import * as ethernet from '../../src/wire/ethernet.ts';
 import { VNET_SIZE } from '../../src/wire/vnet.ts';
 import { slopeOf } from '../slope.ts';
 import { unfinished } from './gso.ts';
+import { hostThat } from './host.ts';
 
 const native = loadNative();
 
@@ -23,12 +24,7 @@ function withPort<T>(act: (port: StreamPort, peer: number, writing: boolean[]) =
   const writing: boolean[] = [];
   try {
     return act(
-      new StreamPort(
-        's0',
-        own,
-        1500,
-        hostThat(on => void writing.push(on)),
-      ),
+      new StreamPort('s0', own, 1500, hostThat({ writing: (_fd, on) => void writing.push(on) })),
       peer,
       writing,
     );
@@ -45,14 +41,6 @@ function close(fd: number): void {
     // a test has closed it before
   }
 }
-
-/** A data plane that does no more than a stream asks of it. */
-const hostThat = (writing: (on: boolean) => void): PortHost => ({
-  poll: () => undefined,
-  unpoll: () => undefined,
-  writing: (_fd, on) => writing(on),
-  carrier: () => undefined,
-});
 
 const [LEFT, RIGHT] = [0x0a, 0x0b];
 

@@ -5,10 +5,10 @@
 import type { Batch } from '../../dataplane/batch.ts';
 import { Drop } from '../../wire/drop.ts';
 import { GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, VNET_NEEDS_CSUM } from '../../wire/vnet.ts';
+import { Copies } from '../copies.ts';
 import type { Native } from '../native.ts';
 import { Finisher } from '../offload.ts';
 import { Tails } from '../tails.ts';
-import { Copies } from './copies.ts';
 import type { GuestMemory } from './memory.ts';
 import { type Plain, plainOf } from './plain.ts';
 import { MAX_CHAIN, Pieces, type Ring } from './ring.ts';
@@ -24,7 +24,7 @@ export interface Abilities {
   ecn: boolean;
 }
 
-/** The least of a buffer; one without room for a header is none. */
+/** In place of how many heads: there is no room, or something is not as it must be. */
 const [FULL, BROKEN] = [-1, -2];
 /** Buffers of one frame: a full one in buffers of 256 bytes. */
 const MAX_BUFFERS = 512;
@@ -79,7 +79,7 @@ export class Delivery {
       const used = this.#open(ring, (batch.length[row] as number) + abilities.header, offered, abilities);
       if (used === BROKEN) return -1;
       if (used === FULL) break;
-      this.#header(batch, batch.offset[row] as number, abilities.header);
+      this.#header(abilities.header, batch.halves, batch.offset[row] as number);
       this.#fill(batch, row);
       this.#use(ring, (batch.length[row] as number) + abilities.header);
       offered -= used;
@@ -108,8 +108,7 @@ export class Delivery {
     while (room < need && buffers < most) {
       if (pieces.count + MAX_CHAIN > pieces.at.length) break;
       const head = ring.head(buffers);
-      let bytes = ring.single(head, true, pieces);
-      if (bytes < 0) bytes = ring.walk(head, true, pieces);
+      const bytes = ring.walk(head, true, pieces);
       if (bytes < 0) return BROKEN;
       this.#heads[buffers] = head;
       this.#rooms[buffers] = bytes;
@@ -129,14 +128,14 @@ export class Delivery {
     return buffers;
   }
 
-  /** Writes the virtio-net header that stands before a frame of the slab into the first buffer. */
-  #header({ halves }: Batch, at: number, header: number): void {
+  /** Writes a virtio-net header into the first buffer: what stands before `at` in the slab, or, without one, that nothing is left to do. */
+  #header(header: number, halves?: Uint16Array, at = 0): void {
     const { window, at: place } = this.#pieces;
     const bytes = this.#memory.windows[window[this.#piece] as number] as Uint8Array;
     const to = place[this.#piece] as number;
     const from = (at - 10) >> 1;
     for (let half = 0; half < 5; half++) {
-      const value = halves[from + half] as number;
+      const value = halves === undefined ? 0 : (halves[from + half] as number);
       bytes[to + 2 * half] = value;
       bytes[to + 2 * half + 1] = value >> 8;
     }
@@ -227,7 +226,7 @@ export class Delivery {
         if (i === 0) return FULL;
         break;
       }
-      this.#blank(abilities.header);
+      this.#header(abilities.header);
       this.#put(this.#fromSlab, finisher.slab, finisher.offset[i] as number, length);
       this.#use(ring, length + abilities.header);
       left -= used;
@@ -235,21 +234,6 @@ export class Delivery {
     this.#finish(); // the next frame to be finished takes the same place
     return left;
   }
-
-  /** A header that says that nothing is left to do. */
-  #blank(header: number): void {
-    const { window, at } = this.#pieces;
-    const bytes = this.#memory.windows[window[this.#piece] as number] as Uint8Array;
-    const to = at[this.#piece] as number;
-    blank(bytes, to, header, this.#buffers);
-  }
-}
-
-function blank(bytes: Uint8Array, to: number, header: number, buffers: number): void {
-  for (let i = 0; i < 10; i++) bytes[to + i] = 0;
-  if (header === 10) return;
-  bytes[to + 10] = buffers;
-  bytes[to + 11] = buffers >> 8;
 }
 
 /** Does the guest finish what is left of a frame? */

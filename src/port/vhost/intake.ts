@@ -10,9 +10,9 @@
 import { type Batch, BURST, HEADROOM, MAX_FRAME, type Origin } from '../../dataplane/batch.ts';
 import type { Mac } from '../../wire/address.ts';
 import * as ethernet from '../../wire/ethernet.ts';
+import { Copies } from '../copies.ts';
 import type { Native } from '../native.ts';
 import { Tails } from '../tails.ts';
-import { Copies } from './copies.ts';
 import type { GuestMemory } from './memory.ts';
 import { BEGINNING, type Plain, plainOf, TRUSTED, WHOLE } from './plain.ts';
 import { MAX_CHAIN, type Pieces, type Ring } from './ring.ts';
@@ -50,15 +50,14 @@ export class Intake {
     const shared = this.#share(batch);
     const { plain } = shared;
     let count = header === 12 ? plain.take(ring, this.#memory, Math.min(most, BURST)) : 0;
-    let tails = count > 0;
     if (count > 0) ring.last = (ring.last + count) & 0xffff;
     else {
       count = this.#collect(ring, Math.min(most, BURST), plain);
       if (count <= 0) return count;
-      tails = this.#copyIn(batch, header, count, plain.pieces);
+      this.#copyIn(batch, header, count, plain.pieces);
     }
     this.count = count;
-    if (tails) this.#bringIn(batch, count, shared.origin);
+    this.#bringIn(batch, count, shared.origin);
     batch.claim(count, ingress);
     return count;
   }
@@ -97,8 +96,7 @@ export class Intake {
     while (count < most && pieces.count + MAX_CHAIN <= pieces.at.length) {
       const head = ring.head(count);
       this.#first[count] = pieces.count;
-      let total = ring.single(head, false, pieces);
-      if (total < 0) total = ring.walk(head, false, pieces);
+      const total = ring.walk(head, false, pieces);
       if (total < 0) return -1;
       heads[count] = head;
       this.#total[count] = total;
@@ -109,11 +107,10 @@ export class Intake {
     return count;
   }
 
-  /** Headers and beginnings; true: there are ends beside them. */
-  #copyIn(batch: Batch, header: number, count: number, pieces: Pieces): boolean {
+  /** Headers and beginnings. */
+  #copyIn(batch: Batch, header: number, count: number, pieces: Pieces): void {
     const { offset, length, count: row, tailCount } = batch;
     let next = batch.arena;
-    let tails = false;
     for (let i = 0; i < count; i++) {
       const start = next + HEADROOM;
       const frame = (this.#total[i] as number) - header;
@@ -125,15 +122,14 @@ export class Intake {
         continue;
       }
       next = (start + frame + 63) & ~63;
-      if (this.#gather(batch, row + i, i, header, pieces)) tails = true;
+      this.#gather(batch, row + i, i, header, pieces);
     }
     this.#copies.finish();
     for (let i = 0; i < count; i++) this.#putRight(batch, row + i, header);
-    return tails;
   }
 
-  /** One frame's; true: it has an end that stays where it is. */
-  #gather(batch: Batch, row: number, i: number, header: number, pieces: Pieces): boolean {
+  /** One frame's; its end, if it has one, stays where it is. */
+  #gather(batch: Batch, row: number, i: number, header: number, pieces: Pieces): void {
     const { slab, offset, length, tailFirst, tailCount } = batch;
     const { windows } = this.#memory;
     const { window, at, bytes } = pieces;
@@ -157,7 +153,6 @@ export class Intake {
     }
     tailFirst[row] = piece;
     tailCount[row] = end - piece;
-    return piece < end;
   }
 
   /** A header of 12 bytes ends in a count that says nothing here; ours has 10. */
@@ -169,6 +164,7 @@ export class Intake {
     words[to >> 1] = (words[to >> 1] as number) & TRUSTED;
   }
 
+  /** Ends that somebody wants to read or change; without any there is no origin. */
   #bringIn(batch: Batch, count: number, origin: Origin): void {
     const { mem, offset, tailCount, count: row } = batch;
     let tails = 0;

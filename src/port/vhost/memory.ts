@@ -15,7 +15,8 @@ const GIB = 1 << 30;
 const WINDOW_BYTES = 2 * GIB;
 /** Windows of one guest: a terabyte. Each is room in a table. */
 const MAX_WINDOWS = 1_024;
-const WORD = 4_294_967_296;
+/** What the upper half of an address counts. */
+export const WORD = 4_294_967_296;
 
 interface Region {
   /** Guest-physical address, and the front end's own for the same. */

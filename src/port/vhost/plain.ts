@@ -10,8 +10,8 @@ import { type Batch, BURST, HEADROOM, MAX_FRAME } from '../../dataplane/batch.ts
 import * as ethernet from '../../wire/ethernet.ts';
 import { VNET_NEEDS_CSUM } from '../../wire/vnet.ts';
 import type { Native } from '../native.ts';
-import type { GuestMemory } from './memory.ts';
-import { INDIRECT, MAX_PIECE, NEXT, Pieces, type Ring, WORD, WORDS, WRITE } from './ring.ts';
+import { type GuestMemory, WORD } from './memory.ts';
+import { INDIRECT, MAX_PIECE, NEXT, Pieces, type Ring, WORDS, WRITE } from './ring.ts';
 
 /** A frame of up to so many bytes is copied whole; of a longer one so many are. */
 export const WHOLE = 256;

@@ -5,7 +5,7 @@
  * A guest that sends is looked at in every round, without a kick; when it has been quiet for a while it is asked to kick again.
  * Whatever a front end writes, into its messages or its rings, costs this port and no other: it is GONE, with a reason.
  */
-import { type Batch, HEADROOM } from '../../dataplane/batch.ts';
+import { type Batch, CAPACITY, HEADROOM } from '../../dataplane/batch.ts';
 import type { Mac } from '../../wire/address.ts';
 import * as ethernet from '../../wire/ethernet.ts';
 import { setFinished } from '../../wire/vnet.ts';
@@ -45,6 +45,8 @@ export class VhostPort implements Port {
   /** Rings that the guest sends by, and those that it receives by and has enabled. */
   #sources: Ring[] = [];
   #sinks: Ring[] = [];
+  /** Rows that go to the same ring. */
+  readonly #run = new Int32Array(CAPACITY);
   /** Where the burst at hand came from. */
   #source: Ring | undefined;
   #turn = 0;
@@ -80,7 +82,10 @@ export class VhostPort implements Port {
   }
 
   wake(): boolean {
-    if (!this.#session.take()) return this.#lose(this.#session.fault);
+    if (!this.#session.take()) {
+      this.fault = this.#session.fault;
+      return false;
+    }
     for (const ring of this.#session.rings) if (ring.kick >= 0) this.#native.eventClear(ring.kick);
     for (const ring of this.#sources) ring.arm(false);
     this.#polling = this.#sources.length > 0;
@@ -88,9 +93,7 @@ export class VhostPort implements Port {
   }
 
   receive(batch: Batch, ingress: number): number {
-    const announced = this.#moved === undefined ? 0 : this.#announce(batch, this.#moved);
-    if (announced > 0) batch.ingress[batch.count - 1] = ingress;
-    if (announced > 0) return announced;
+    if (this.#moved !== undefined) return this.#announce(batch, ingress, this.#moved);
     const sources = this.#sources;
     for (let i = 0; i < sources.length; i++) {
       this.#turn = this.#turn + 1 < sources.length ? this.#turn + 1 : 0;
@@ -148,17 +151,18 @@ export class VhostPort implements Port {
 
   /** A flow stays on one ring: runs of frames of the same one go together. What one ring has no room for is refused. */
   #spread(batch: Batch, rows: Int32Array, count: number): number {
-    const sinks = this.#sinks;
-    let start = 0;
-    while (start < count) {
-      const ring = this.#ringOf(batch, rows[start] as number);
-      let end = start + 1;
-      while (end < count && this.#ringOf(batch, rows[end] as number) === ring) end++;
-      const run = end - start;
-      const taken = this.#give(sinks[ring] as Ring, batch, rows.subarray(start, end), run);
+    const run = this.#run;
+    let length = 0;
+    let ring = this.#ringOf(batch, rows[0] as number);
+    for (let i = 0; i < count; i++) {
+      run[length++] = rows[i] as number;
+      const next = i + 1 < count ? this.#ringOf(batch, rows[i + 1] as number) : -1;
+      if (next === ring) continue;
+      const taken = this.#give(this.#sinks[ring] as Ring, batch, run, length);
       if (taken === GONE) return GONE;
-      this.refused += run - taken;
-      start = end;
+      this.refused += length - taken;
+      length = 0;
+      ring = next;
     }
     return count;
   }
@@ -206,7 +210,7 @@ export class VhostPort implements Port {
     this.#up = up;
   }
 
-  #announce(batch: Batch, mac: Uint8Array): number {
+  #announce(batch: Batch, ingress: number, mac: Uint8Array): number {
     this.#moved = undefined;
     const at = batch.arena + HEADROOM;
     const { slab, mem } = batch;
@@ -221,17 +225,12 @@ export class VhostPort implements Port {
     slab.set(mac, at + 22);
     slab.set(mac, at + 32);
     setFinished(mem, at);
-    batch.push(at, RARP_BYTES, 0);
+    batch.push(at, RARP_BYTES, ingress);
     return 1;
   }
 
   #break(how: string): typeof GONE {
     this.fault = `a ring that its guest ${how} is not as it must be`;
     return GONE;
-  }
-
-  #lose(fault: string | undefined): false {
-    this.fault = fault;
-    return false;
   }
 }

@@ -23,6 +23,11 @@ const INFLIGHT_USED = 7;
 /** Descriptors of one frame; QEMU's and Linux' own limit. */
 export const MAX_CHAIN = 1_024;
 
+/** Bytes of one descriptor and of one chain. */
+export const MAX_PIECE = 1 << 24;
+/** A burst of long frames, or one that is as scattered as can be after it. */
+const MAX_PIECES = 4 * MAX_CHAIN;
+
 /** Pieces of a guest's memory, one after the other. */
 export class Pieces {
   readonly window = new Int32Array(MAX_PIECES);
@@ -31,17 +36,11 @@ export class Pieces {
   count = 0;
 }
 
-/** A burst of long frames, or one that is as scattered as can be after it. */
-const MAX_PIECES = 4 * MAX_CHAIN;
-
 export interface RingAddresses {
   readonly descriptors: number;
   readonly used: number;
   readonly available: number;
 }
-
-/** What the upper half of an address counts. */
-export const WORD = 4_294_967_296;
 
 const NONE: Int32Array = new Int32Array(0);
 const NONE16: Uint16Array = new Uint16Array(0);
@@ -60,8 +59,6 @@ export class Ring {
   kick = -1;
   call = -1;
   error = -1;
-  /** Has the guest to say when it offers something? */
-  armed = true;
   /** Its header in the area that outlives a connection, as 16-bit words; undefined: there is none. */
   inflight: Uint16Array | undefined;
   readonly #memory: GuestMemory;
@@ -79,17 +76,16 @@ export class Ring {
     this.#memory = memory;
   }
 
-  /** Looks its parts up; a sentence when they are none. `resume`: go on where the used ring ends, not at `last`. */
-  start(eventIndex: boolean, resume: boolean): string | undefined {
+  /** Looks its parts up; false: they are none, and it does not run. `resume`: go on where the used ring ends, not at `last`. */
+  start(eventIndex: boolean, resume: boolean): boolean {
     const { size, addresses } = this;
     this.stop();
-    if (size < 1 || size > MAX_SIZE || (size & (size - 1)) !== 0) return `a ring of ${size} descriptors`;
-    if (addresses === undefined) return 'a ring without addresses';
+    if (size < 1 || size > MAX_SIZE || (size & (size - 1)) !== 0) return false;
+    if (addresses === undefined) return false;
     const descriptors = this.#view(addresses.descriptors, 16 * size, 16);
     const available = this.#view(addresses.available, 6 + 2 * size, 2);
     const used = this.#view(addresses.used, 6 + 8 * size, 4);
-    if (descriptors === undefined || available === undefined || used === undefined)
-      return "a ring outside the guest's memory, or not aligned";
+    if (descriptors === undefined || available === undefined || used === undefined) return false;
     this.descriptors = new Int32Array(descriptors.buffer, descriptors.byteOffset, WORDS * size);
     this.available = new Uint16Array(available.buffer, available.byteOffset, 3 + size);
     this.usedWords = new Int32Array(used.buffer, used.byteOffset, 1 + 2 * size);
@@ -99,7 +95,7 @@ export class Ring {
     this.done = this.#told = Atomics.load(this.#used, 1);
     if (resume) this.last = this.done;
     this.started = true;
-    return undefined;
+    return true;
   }
 
   /** Its memory may go afterwards. */
@@ -168,23 +164,6 @@ export class Ring {
     return -1;
   }
 
-  /** Appends the piece that the chain at `head` is, when it is a single one; its bytes, or -1: `walk` it. */
-  single(head: number, writable: boolean, pieces: Pieces): number {
-    if (head > this.mask || pieces.count === MAX_PIECES) return -1;
-    const table = this.descriptors;
-    const word = WORDS * head;
-    if (((table[word + 3] as number) & (NEXT | WRITE | INDIRECT)) !== (writable ? WRITE : 0)) return -1;
-    const bytes = table[word + 2] as number;
-    if (bytes <= 0 || bytes > MAX_PIECE) return -1;
-    const at = this.#memory.find(table[word] as number, table[word + 1] as number, bytes);
-    if (at < 0) return -1;
-    const place = pieces.count++;
-    pieces.window[place] = this.#memory.window;
-    pieces.at[place] = at;
-    pieces.bytes[place] = bytes;
-    return bytes;
-  }
-
   /** A head is done with, of which `bytes` bytes were written. The guest learns of it by `publish`. */
   use(head: number, bytes: number): void {
     const place = 1 + 2 * (this.done & this.mask);
@@ -207,7 +186,6 @@ export class Ring {
 
   /** Asks the guest to kick at its next offer, or not to; true: there is an offer already. */
   arm(on: boolean): boolean {
-    this.armed = on;
     if (this.#eventIndex) {
       // Without a kick: half a ring's worth of counting away, where its next offers are not.
       const event = on ? this.last : (this.last + 0x8000) & 0xffff;
@@ -223,6 +201,3 @@ export class Ring {
     return new Uint8Array(window.buffer, at, bytes);
   }
 }
-
-/** Bytes of one descriptor and of one chain. */
-export const MAX_PIECE = 1 << 24;

@@ -89,7 +89,7 @@ export class Session {
       if (size > MAX_PAYLOAD)
         return this.#refuse(`it sent a message of ${size} bytes; ${MAX_PAYLOAD} are the most`);
       const end = HEADER_BYTES + size;
-      if (this.#filled < end || this.#filled < HEADER_BYTES) {
+      if (this.#filled < end) {
         const got = this.#native.receiveMessage(this.#fd, this.#buffer, this.#filled, end, this.#came);
         for (let i = 1; i <= (this.#came[0] as number); i++) this.#files.push(this.#came[i] as number);
         if (got < 0)
@@ -326,8 +326,7 @@ export class Session {
   #restart(): void {
     const resume = this.#inflight !== undefined;
     for (const ring of this.rings)
-      if (ring.wanted && !ring.started && ring.start(this.has(Feature.eventIndex), resume) === undefined)
-        ring.arm(true);
+      if (ring.wanted && !ring.started && ring.start(this.has(Feature.eventIndex), resume)) ring.arm(true);
     this.#host.changed();
   }
 

@@ -10,12 +10,12 @@ import { fdbMemory } from '../../../src/dataplane/fdb.ts';
 import { MemoryPort } from '../../../src/port/memory.ts';
 import { loadNative } from '../../../src/port/native.ts';
 import { Finisher } from '../../../src/port/offload.ts';
-import type { PortHost } from '../../../src/port/port.ts';
 import { VhostPort } from '../../../src/port/vhost/port.ts';
 import { Feature, Request } from '../../../src/port/vhost/protocol.ts';
 import { VNET_SIZE } from '../../../src/wire/vnet.ts';
 import { slopeOf } from '../../slope.ts';
 import { unfinished } from '../gso.ts';
+import { hostThat } from '../host.ts';
 import { type GuestOptions, inflightPayload, type Layout, state, USUAL, VhostGuest } from './guest.ts';
 
 const native = loadNative();
@@ -31,13 +31,6 @@ interface Bench {
   /** Each port till it has nothing more, as when its files are ready. */
   turn(): void;
 }
-
-const quiet = (carrier: (up: boolean) => void): PortHost => ({
-  poll: () => undefined,
-  unpoll: () => undefined,
-  writing: () => undefined,
-  carrier,
-});
 
 /** Two guests and a port in memory on a switch; closed afterwards. */
 function withGuests(optionsA: GuestOptions, optionsB: GuestOptions, act: (bench: Bench) => void): void {
@@ -61,7 +54,7 @@ function withGuests(optionsA: GuestOptions, optionsB: GuestOptions, act: (bench:
         1500,
         guest.options.pairs ?? 1,
         undefined,
-        quiet(up => void carriers[i]!.push(up)),
+        hostThat({ carrier: up => void carriers[i]!.push(up) }),
       ),
   );
   for (const [i, port] of ports.entries()) dataplane.attach(i + 1, port);
@@ -349,14 +342,7 @@ test('a connection that breaks costs no frame and doubles none, where the area o
     a.send(frameOf(1, 2, 100, 2)); // offered, and not taken when the connection breaks
     dataplane.detach(1);
     const [fd, theirs] = native.socketPair();
-    const again = new VhostPort(
-      'g0',
-      theirs,
-      1500,
-      1,
-      undefined,
-      quiet(() => undefined),
-    );
+    const again = new VhostPort('g0', theirs, 1500, 1, undefined, hostThat());
     dataplane.attach(1, again);
     native.close(a.fd);
     (a as { fd: number }).fd = fd;
@@ -381,29 +367,34 @@ test('hundreds of connections leave no file and no memory behind', () => {
   assert.is(files(), before);
 });
 
-test('an exchange allocates nothing for a frame', () => {
-  withGuests({}, {}, bench => {
-    meet(bench);
-    const { a, b, dataplane } = bench;
-    const tx = a.queues[1]!;
-    const rx = b.queues[0]!;
-    b.fill(rx.free.length);
-    for (let i = 0; i < 128; i++) a.send(frameOf(1, 2, i % 2 === 0 ? 100 : 1200, i));
-    let nowMs = 5_000;
-    // What was used is offered again as it stands, so that the guests' side allocates nothing either.
-    const round = (): void => {
-      dataplane.serve(1, nowMs++);
-      tx.offered = (tx.offered + 64) & 0xffff;
-      Atomics.store(tx.available, 1, tx.offered);
-      rx.offered = (rx.offered + 64) & 0xffff;
-      Atomics.store(rx.available, 1, rx.offered);
-    };
-    for (let i = 0; i < 256; i++) tx.available[2 + i] = tx.available[2 + (i % 128)]!;
-    const slope = slopeOf({ rounds: 200, warmUp: 3_000, framesARound: 64 }, round);
-    assert.ok(dataplane.counters.txFrames[2]! > 100_000, 'frames were passed');
-    assert.ok(slope < 0.5, `${slope} bytes a frame`);
+for (const pairs of [1, 2])
+  test(`an exchange allocates nothing for a frame, where the receiver has ${pairs} queues`, () => {
+    const features = pairs > 1 ? [...USUAL, Feature.multiqueue] : USUAL;
+    withGuests({}, { pairs, features }, bench => {
+      meet(bench);
+      const { a, b, dataplane } = bench;
+      const tx = a.queues[1]!;
+      const sinks = Array.from({ length: pairs }, (_, pair) => b.queues[2 * pair]!);
+      sinks.forEach((queue, pair) => void b.fill(queue.free.length, pair));
+      for (let i = 0; i < 128; i++) a.send(frameOf(1, 2, i % 2 === 0 ? 100 : 1200, i));
+      let nowMs = 5_000;
+      // What was used is offered again as it stands, so that the guests' side allocates nothing either.
+      const round = (): void => {
+        dataplane.serve(1, nowMs++);
+        tx.offered = (tx.offered + 64) & 0xffff;
+        Atomics.store(tx.available, 1, tx.offered);
+        for (let i = 0; i < sinks.length; i++) {
+          const queue = sinks[i]!;
+          queue.offered = (queue.usedIndex + queue.size) & 0xffff;
+          Atomics.store(queue.available, 1, queue.offered);
+        }
+      };
+      for (let i = 0; i < 256; i++) tx.available[2 + i] = tx.available[2 + (i % 128)]!;
+      const slope = slopeOf({ rounds: 200, warmUp: 3_000, framesARound: 64 }, round);
+      assert.ok(dataplane.counters.txFrames[2]! > 100_000, 'frames were passed');
+      assert.ok(slope < 0.5, `${slope} bytes a frame`);
+    });
   });
-});
 
 /** A TCP packet with the MACs of guest 1 to guest 2. */
 function addressed(frame: Uint8Array): Uint8Array {

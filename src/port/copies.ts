@@ -2,7 +2,7 @@
  * Copies from one memory to another, gathered and done in one native call: a loop in JavaScript takes half a microsecond for the
  * bytes of a full frame. They are done at the latest when a copy between two other memories is added.
  */
-import type { Native } from '../native.ts';
+import type { Native } from './native.ts';
 
 const MAX_SPANS = 256;
 const NOWHERE = new Uint8Array(0);
