@@ -8,7 +8,7 @@ import type { Config, PortConfig } from './config.ts';
 import type { PortSpec } from './dataplane/messages.ts';
 import type { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
-import { groupId } from './host/group.ts';
+import { groupId, SOCKET_GROUP } from './host/group.ts';
 import { GuestSockets, type SocketListener } from './host/guestsockets.ts';
 import type { Journal } from './host/journal.ts';
 import type { Locks } from './host/locks.ts';
@@ -84,7 +84,7 @@ export class Ports {
     this.#taps = new TapFollower(native, config, journal, shields, taps);
     this.#sockets = new GuestSockets({
       ...{ native, mtu: config.mtu, listener: sockets },
-      group: groupId('vswitchd'),
+      group: groupId(SOCKET_GROUP),
     });
     for (const tap of config.taps) this.#made.set(tap.name, { kind: 'tap', ...tap });
     for (const port of config.ports) this.#made.set(port.name, port);

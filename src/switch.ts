@@ -25,6 +25,7 @@ import type { Backend } from './host/backend.ts';
 import type { Change } from './host/changes.ts';
 import { ZoneKeeper } from './host/firewalld.ts';
 import { HostForwards } from './host/forwards.ts';
+import { groupId, SOCKET_GROUP } from './host/group.ts';
 import { Journal, journalPath } from './host/journal.ts';
 import { checkLan, checkRoutes } from './host/links.ts';
 import { Locks } from './host/locks.ts';
@@ -170,7 +171,7 @@ export class Switch {
       },
       listener => this.#life.events.on(listener),
     );
-    await api.listen();
+    await api.listen(groupId(SOCKET_GROUP));
     this.#endings.push(() => api.close());
   }
 

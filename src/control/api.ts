@@ -11,7 +11,7 @@
  *   GET    /v1/cloud-init/tap0        what the guest on that port gets
  *   DELETE /v1/cloud-init/tap0        it gets a new password
  */
-import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { dirname } from 'node:path';
 import { OperatorError } from '../errors.ts';
@@ -52,14 +52,18 @@ export class Api {
     });
   }
 
-  /** Takes the path; a socket file that a killed instance left there is replaced (the instance lock is held by now). */
-  async listen(): Promise<void> {
+  /**
+   * Takes the path; a socket file that a killed instance left there is replaced (the instance lock is held by now).
+   * `group`: whose members may connect too; undefined: those of the switch's own.
+   */
+  async listen(group?: number): Promise<void> {
     mkdirSync(dirname(this.path), { recursive: true, mode: 0o755 });
     rmSync(this.path, { force: true });
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
       this.#server.listen(this.path, resolve);
     });
+    if (group !== undefined) chownSync(this.path, -1, group);
     chmodSync(this.path, SOCKET_MODE);
   }
 

@@ -189,8 +189,14 @@ export class GuestSockets {
       config.kind === 'dgram' ? native.bindDatagrams(config.path) : native.listenUnix(config.path);
     try {
       const fd = this.#pastTheStale(config.path, make);
-      chmodSync(config.path, SOCKET_MODE);
-      if (group !== undefined) chownSync(config.path, -1, group);
+      try {
+        chmodSync(config.path, SOCKET_MODE);
+        if (group !== undefined) chownSync(config.path, -1, group);
+      } catch (error) {
+        native.close(fd);
+        unlinkSync(config.path);
+        throw error;
+      }
       return fd;
     } catch (cause) {
       const { code = '' } = cause as NodeJS.ErrnoException;

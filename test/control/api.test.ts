@@ -1,5 +1,5 @@
 /** The control API over its socket: views, changes, and what it says to those who ask wrongly. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Api } from '../../src/control/api.ts';
 import { ask, tell } from '../../src/control/client.ts';
-import type { CloudInitView, ForwardView, Views } from '../../src/control/views.ts';
+import type { Actions, CloudInitView, ForwardView, Views } from '../../src/control/views.ts';
 import { OperatorError } from '../../src/errors.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'vswitchd-api-'));
@@ -74,6 +74,14 @@ const refusal = (act: Promise<unknown>): Promise<OperatorError> =>
       return error as OperatorError;
     },
   );
+
+test('the socket is for its owner and the group that it was given', async () => {
+  const other = new Api(join(folder, 'group.sock'), {} as Views, {} as Actions);
+  await other.listen(12_345);
+  const { mode, gid } = statSync(other.path);
+  await other.close();
+  assert.equal([mode & 0o777, gid], [0o660, 12_345]);
+});
 
 test('views are read', async () => {
   assert.equal(await ask(path, 'status'), { name: 'vsw0' });

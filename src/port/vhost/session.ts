@@ -92,6 +92,8 @@ export class Session {
       if (this.#filled < end) {
         const got = this.#native.receiveMessage(this.#fd, this.#buffer, this.#filled, end, this.#came);
         for (let i = 1; i <= (this.#came[0] as number); i++) this.#files.push(this.#came[i] as number);
+        if (this.#files.length > MAX_FILES)
+          return this.#refuse(`its message came with more than ${MAX_FILES} files`);
         if (got < 0)
           return this.#refuse(
             got === PIPE_BROKEN

@@ -367,6 +367,20 @@ test('hundreds of connections leave no file and no memory behind', () => {
   assert.is(files(), before);
 });
 
+test('files that come byte by byte end the connection before they are many', () => {
+  const files = (): number => readdirSync('/proc/self/fd').length;
+  withGuests({}, {}, ({ a, gone, turn }) => {
+    const before = files();
+    const message = new Uint8Array(1);
+    const eight = new Int32Array(8).fill(native.eventCreate());
+    for (let i = 0; i < 10; i++) native.sendMessage(a.fd, message, 1, eight);
+    turn();
+    native.close(eight[0] as number);
+    assert.equal(gone, ['its message came with more than 8 files']);
+    assert.ok(files() <= before);
+  });
+});
+
 for (const pairs of [1, 2])
   test(`an exchange allocates nothing for a frame, where the receiver has ${pairs} queues`, () => {
     const features = pairs > 1 ? [...USUAL, Feature.multiqueue] : USUAL;
