@@ -10,11 +10,13 @@
  *   DELETE /v1/ports/vm1
  *   GET    /v1/cloud-init/tap0        what the guest on that port gets
  *   DELETE /v1/cloud-init/tap0        it gets a new password
+ *   GET    /metrics                   figures for Prometheus
  */
 import { chmodSync, chownSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { dirname } from 'node:path';
 import { OperatorError } from '../errors.ts';
+import { METRICS_TYPE, metricsText } from './metrics.ts';
 import { EventStreams, type StreamLimits, type Subscribe } from './stream.ts';
 import type { Actions, Views } from './views.ts';
 
@@ -26,6 +28,8 @@ const MAX_BODY = 65_536;
 interface Answer {
   readonly status: number;
   readonly body: unknown;
+  /** Of a body that is text already; undefined: it is sent as JSON. */
+  readonly type?: string;
 }
 
 export class Api {
@@ -88,6 +92,8 @@ const isResource = (views: Views, name: string): name is keyof Views => Object.h
 async function answer(request: IncomingMessage, views: Views, actions: Actions): Promise<Answer> {
   const { method = '', url = '/' } = request;
   const body = await bodyOf(request);
+  if (url === '/metrics' && method === 'GET')
+    return { status: 200, body: metricsText(views), type: METRICS_TYPE };
   const forward = /^\/v1\/forwards\/([\w/]+)$/.exec(url)?.[1];
   if (forward !== undefined && method === 'DELETE') {
     await actions.removeForward(forward);
@@ -178,7 +184,7 @@ function refused(error: unknown): Answer {
     : fault(409, 'conflict', error.message);
 }
 
-function send(response: ServerResponse, { status, body }: Answer): void {
-  response.writeHead(status, { 'content-type': 'application/json' });
-  response.end(`${JSON.stringify(body)}\n`);
+function send(response: ServerResponse, { status, body, type }: Answer): void {
+  response.writeHead(status, { 'content-type': type ?? 'application/json' });
+  response.end(type === undefined ? `${JSON.stringify(body)}\n` : body);
 }
