@@ -140,6 +140,7 @@ export class Naming {
   }
 
   view(): DnsView {
+    const { zone } = this;
     const { counters, cache, waiting, upstreams } = this.#resolver.view();
     const seen = new Map(upstreams.map(each => [`${each.address} ${each.port}`, each]));
     return {
@@ -148,8 +149,11 @@ export class Naming {
         const { rttMs, queries = 0, failures = 0, alive = true } = seen.get(`${address} ${port}`) ?? {};
         return { address, queries, failures, alive, ...(rttMs === undefined ? {} : { rttMs }) };
       }),
-      names: this.zone.list(),
-      refusedNames: this.zone.refused,
+      /** Listed when it is asked for: there may be as many as leases, and figures need none. */
+      get names() {
+        return zone.list();
+      },
+      refusedNames: zone.refused,
       cache,
       waiting,
       queries: { ...counters },

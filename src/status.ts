@@ -103,12 +103,15 @@ function egressView({ rules, otherwise }: EgressConfig, { policy, names }: Egres
     rules: rules.map(({ text }, index) => ({ rule: text, hits: hits[index] as number })),
     allowed: hits[rules.length] as number,
     denied: hits[rules.length + 1] as number,
-    names: (names?.names(monotonicMs()) ?? []).map(({ guest, address, name, expiresS }) => ({
-      guest: formatIp4(guest),
-      name,
-      address: formatIp4(address),
-      endsInS: Math.max(0, expiresS - monotonicS()),
-    })),
+    /** Listed when it is asked for: there may be many, and figures need none. */
+    get names() {
+      return (names?.names(monotonicMs()) ?? []).map(({ guest, address, name, expiresS }) => ({
+        guest: formatIp4(guest),
+        name,
+        address: formatIp4(address),
+        endsInS: Math.max(0, expiresS - monotonicS()),
+      }));
+    },
     answers: names?.counters ?? {},
   };
 }

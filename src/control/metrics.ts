@@ -45,45 +45,35 @@ const statusFamilies = (status: StatusView): Family[] => [
   ),
 ];
 
-const portFamilies = (ports: readonly PortView[]): Family[] => {
-  /** By name alone: a port's kind comes and goes with its guest, and would begin a series anew. */
-  const each = (value: (port: PortView) => number): Sample[] =>
-    ports.map(port => [{ port: port.name }, value(port)]);
-  return [
-    gauge(
-      'port_up',
-      '1 while the port has a carrier and is not set down.',
-      each(port => Number(port.up)),
-    ),
+const TRAFFIC = [
+  ['port_receive_frames_total', 'Frames from the guest.', 'rxFrames'],
+  ['port_receive_bytes_total', 'Bytes of frames from the guest.', 'rxBytes'],
+  ['port_transmit_frames_total', 'Frames to the guest.', 'txFrames'],
+  ['port_transmit_bytes_total', 'Bytes of frames to the guest.', 'txBytes'],
+] as const;
+
+/** By name alone: a port's kind comes and goes with its guest, and would begin a series anew. */
+const portFamilies = (ports: readonly PortView[]): Family[] => [
+  gauge(
+    'port_up',
+    '1 while the port has a carrier and is not set down.',
+    ports.map(({ name, up }): Sample => [{ port: name }, Number(up)]),
+  ),
+  ...TRAFFIC.map(([name, help, field]) =>
     counter(
-      'port_receive_frames_total',
-      'Frames from the guest.',
-      each(port => port.rxFrames),
+      name,
+      help,
+      ports.map((port): Sample => [{ port: port.name }, port[field]]),
     ),
-    counter(
-      'port_receive_bytes_total',
-      'Bytes of frames from the guest.',
-      each(port => port.rxBytes),
+  ),
+  counter(
+    'port_drops_total',
+    'Frames not delivered, by reason.',
+    ports.flatMap(({ name, drops }) =>
+      Object.entries(drops).map(([reason, count]): Sample => [{ port: name, reason }, count]),
     ),
-    counter(
-      'port_transmit_frames_total',
-      'Frames to the guest.',
-      each(port => port.txFrames),
-    ),
-    counter(
-      'port_transmit_bytes_total',
-      'Bytes of frames to the guest.',
-      each(port => port.txBytes),
-    ),
-    counter(
-      'port_drops_total',
-      'Frames not delivered, by reason.',
-      ports.flatMap(({ name, drops }) =>
-        Object.entries(drops).map(([reason, count]): Sample => [{ port: name, reason }, count]),
-      ),
-    ),
-  ];
-};
+  ),
+];
 
 const egressFamilies = ({ allowed, denied, rules }: EgressView): Family[] => [
   counter('egress_allowed_total', 'Packets that opened a flow by no rule.', one(allowed)),
@@ -119,15 +109,12 @@ const dnsFamilies = ({
   ),
 ];
 
-const gauge = (name: string, help: string, samples: readonly Sample[]): Family => ({
-  ...{ name, help, samples },
-  kind: 'gauge',
-});
+const familyOf =
+  (kind: Family['kind']) =>
+  (name: string, help: string, samples: readonly Sample[]): Family => ({ name, kind, help, samples });
 
-const counter = (name: string, help: string, samples: readonly Sample[]): Family => ({
-  ...{ name, help, samples },
-  kind: 'counter',
-});
+const gauge = familyOf('gauge');
+const counter = familyOf('counter');
 
 const one = (value: number): Sample[] => [[{}, value]];
 

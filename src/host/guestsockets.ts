@@ -184,19 +184,12 @@ export class GuestSockets {
   }
 
   #make(config: PortConfig): number {
-    const { native, group } = this.#parts;
+    const { native } = this.#parts;
     const make = (): number =>
       config.kind === 'dgram' ? native.bindDatagrams(config.path) : native.listenUnix(config.path);
     try {
       const fd = this.#pastTheStale(config.path, make);
-      try {
-        chmodSync(config.path, SOCKET_MODE);
-        if (group !== undefined) chownSync(config.path, -1, group);
-      } catch (error) {
-        native.close(fd);
-        unlinkSync(config.path);
-        throw error;
-      }
+      this.#own(fd, config.path);
       return fd;
     } catch (cause) {
       const { code = '' } = cause as NodeJS.ErrnoException;
@@ -206,6 +199,19 @@ export class GuestSockets {
           `expected ${EXPECTED[code] ?? 'a path that a socket can be made at'}`,
         { code: taken ? 'Busy' : 'Usage', cause },
       );
+    }
+  }
+
+  /** For the owner and the group; where that can't be had, nothing is left of the socket. */
+  #own(fd: number, path: string): void {
+    const { native, group } = this.#parts;
+    try {
+      chmodSync(path, SOCKET_MODE);
+      if (group !== undefined) chownSync(path, -1, group);
+    } catch (error) {
+      native.close(fd);
+      unlinkSync(path);
+      throw error;
     }
   }
 

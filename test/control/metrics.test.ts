@@ -47,6 +47,17 @@ test('questions are counted once, and apart from what became of them', () => {
   ]);
 });
 
+test('names, of which there may be as many as leases, are not listed for it', () => {
+  const listed = (): never => assert.unreachable() as never;
+  const dns = { queries: {}, cache: { entries: 1 }, waiting: 0, upstreams: [] };
+  const lazily = (view: object): object => Object.defineProperty({ ...view }, 'names', { get: listed });
+  metricsText({
+    ...VIEWS,
+    egress: () => lazily(VIEWS.egress()),
+    dns: () => lazily(dns),
+  } as unknown as Views);
+});
+
 test('a service that is off has no figures', () => {
   assert.not(/vswitchd_d(hcp|ns)_/.test(metricsText(VIEWS)));
 });

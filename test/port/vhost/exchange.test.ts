@@ -359,8 +359,9 @@ test('a connection that breaks costs no frame and doubles none, where the area o
   });
 });
 
+const files = (): number => readdirSync('/proc/self/fd').length;
+
 test('hundreds of connections leave no file and no memory behind', () => {
-  const files = (): number => readdirSync('/proc/self/fd').length;
   const before = files();
   for (let i = 0; i < 100; i++) withGuests({}, {}, meet);
   for (let i = 0; i < 200; i++) withGuests({}, {}, () => undefined);
@@ -368,7 +369,6 @@ test('hundreds of connections leave no file and no memory behind', () => {
 });
 
 test('files that come byte by byte end the connection before they are many', () => {
-  const files = (): number => readdirSync('/proc/self/fd').length;
   withGuests({}, {}, ({ a, gone, turn }) => {
     const before = files();
     const message = new Uint8Array(1);
