@@ -4,6 +4,8 @@ import { createInterface } from 'node:readline';
 import { OperatorError } from '../errors.ts';
 
 const TIMEOUT_MS = 5_000;
+/** A connection for each question: the switch ends idle ones, and one that has ended unseen fails the next question. */
+const OWN = { agent: false } as const;
 
 /** Fetches `GET /v1/<resource>` from the switch that listens on `socketPath`. */
 export const ask = <T>(socketPath: string, resource: string): Promise<T> => tell(socketPath, 'GET', resource);
@@ -16,7 +18,7 @@ export function tell<T>(
   body?: unknown,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
-    const options = { socketPath, method, path: `/v1/${resource}`, timeout: TIMEOUT_MS };
+    const options = { ...OWN, socketPath, method, path: `/v1/${resource}`, timeout: TIMEOUT_MS };
     const asked = request(options, response => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -37,7 +39,7 @@ export function tell<T>(
 /** Calls back with each line of a stream; resolves when the switch ends it, and rejects with its reason why not. */
 export function follow(socketPath: string, resource: string, line: (text: string) => void): Promise<void> {
   return new Promise((resolve, reject) => {
-    const asked = request({ socketPath, path: `/v1/${resource}` }, response => {
+    const asked = request({ ...OWN, socketPath, path: `/v1/${resource}` }, response => {
       const status = response.statusCode ?? 500;
       const lines = createInterface({ input: response });
       lines.on('line', text => {

@@ -1,12 +1,13 @@
 /** The control API over its socket: views, changes, and what it says to those who ask wrongly. */
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
-import { request } from 'node:http';
+import { createServer, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Api } from '../../src/control/api.ts';
-import { ask, tell } from '../../src/control/client.ts';
+import { ask, follow, tell } from '../../src/control/client.ts';
 import type { Actions, CloudInitView, ForwardView, Views } from '../../src/control/views.ts';
 import { OperatorError } from '../../src/errors.ts';
 
@@ -81,6 +82,21 @@ test('the socket is for its owner and the group that it was given', async () => 
   const { mode, gid } = statSync(other.path);
   await other.close();
   assert.equal([mode & 0o777, gid], [0o660, 12_345]);
+});
+
+test('each question has a connection of its own: one that is kept may have ended when the next is asked', async () => {
+  const said: (string | undefined)[] = [];
+  const at = join(folder, 'own.sock');
+  const server = createServer((asked, answer) => {
+    said.push(asked.headers.connection);
+    answer.end('{}');
+  }).listen(at);
+  await once(server, 'listening');
+  await ask(at, 'status');
+  await tell(at, 'POST', 'ports', { port: 'a' });
+  await follow(at, 'events', () => undefined);
+  server.close();
+  assert.equal(said, ['close', 'close', 'close']);
 });
 
 test('views are read', async () => {
