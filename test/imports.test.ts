@@ -20,7 +20,7 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   service: ['wire'],
   settings: ['wire'],
   host: ['wire', 'port/native.ts', 'errors.ts'],
-  control: ['errors.ts'],
+  control: ['errors.ts', 'version.ts'],
 };
 /** Of the data plane only its wiring may see the gateway and the kinds of ports. */
 const WIRING = ['dataplane/worker.ts', 'dataplane/plane.ts'];

@@ -1,22 +1,12 @@
 /**
- * The control API: HTTP and JSON over a unix socket.
- *
- *   GET    /v1/<resource>             a view: status, ports, macs, leases, flows, forwards, egress, dhcp, dns
- *   GET    /v1/events                 what happens, a line each, till the reader leaves
- *   POST   /v1/forwards               {"forward": "8080:192.168.100.10:80"}
- *   DELETE /v1/forwards/tcp/8080
- *   POST   /v1/ports                  {"port": "stream:/run/vm1.sock"}
- *   PATCH  /v1/ports/vm1              {"up": false}
- *   DELETE /v1/ports/vm1
- *   GET    /v1/cloud-init/tap0        what the guest on that port gets
- *   DELETE /v1/cloud-init/tap0        it gets a new password
- *   GET    /metrics                   figures for Prometheus
+ * The control API's server: HTTP and JSON over a unix socket. `routes.ts` has what it answers; `GET /v1/openapi.json` shows
+ * that to programs.
  */
 import { chmodSync, chownSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { dirname } from 'node:path';
 import { OperatorError } from '../errors.ts';
-import { METRICS_TYPE, metricsText } from './metrics.ts';
+import { bodyFor, find, type Parts } from './routes.ts';
 import { EventStreams, type StreamLimits, type Subscribe } from './stream.ts';
 import type { Actions, Views } from './views.ts';
 
@@ -30,6 +20,8 @@ interface Answer {
   readonly body: unknown;
   /** Of a body that is text already; undefined: it is sent as JSON. */
   readonly type?: string;
+  /** The methods that the path takes. */
+  readonly allow?: string;
 }
 
 export class Api {
@@ -45,11 +37,12 @@ export class Api {
   ) {
     this.#streams = new EventStreams(events, limits);
     this.#server = createServer((request, response) => {
-      if (request.method === 'GET' && request.url === '/v1/events') {
+      const found = find(request.method ?? '', request.url ?? '');
+      if ('route' in found && found.route.streams) {
         this.#stream(response);
         return;
       }
-      answer(request, views, actions).then(
+      answer(request, { views, actions }).then(
         said => send(response, said),
         (error: unknown) => send(response, refused(error)),
       );
@@ -87,76 +80,23 @@ export class Api {
   }
 }
 
-const isResource = (views: Views, name: string): name is keyof Views => Object.hasOwn(views, name);
-
-async function answer(request: IncomingMessage, views: Views, actions: Actions): Promise<Answer> {
+async function answer(request: IncomingMessage, parts: Parts): Promise<Answer> {
   const { method = '', url = '/' } = request;
-  const body = await bodyOf(request);
-  if (url === '/metrics' && method === 'GET')
-    return { status: 200, body: metricsText(views), type: METRICS_TYPE };
-  const forward = /^\/v1\/forwards\/([\w/]+)$/.exec(url)?.[1];
-  if (forward !== undefined && method === 'DELETE') {
-    await actions.removeForward(forward);
-    return { status: 200, body: views.forwards() };
-  }
-  const plugged = /^\/v1\/ports\/([^/?]+)$/.exec(url)?.[1];
-  if (plugged !== undefined && (method === 'DELETE' || method === 'PATCH')) {
-    if (method === 'DELETE') await actions.removePort(plain(plugged));
-    else await actions.setPort(plain(plugged), upIn(body));
-    return { status: 200, body: views.ports() };
-  }
-  const port = /^\/v1\/cloud-init\/([^/?]+)$/.exec(url)?.[1];
-  if (port !== undefined && (method === 'GET' || method === 'DELETE')) {
-    const act = method === 'GET' ? actions.cloudInit : actions.resetCloudInit;
-    return { status: 200, body: await act(plain(port)) };
-  }
-  const resource = /^\/v1\/(\w+)$/.exec(url)?.[1];
-  if (resource === undefined || !isResource(views, resource))
-    return fault(404, 'not_found', `there is no ${url}; try /v1/status`);
-  if (resource === 'forwards' && method === 'POST') {
-    await actions.addForward(textIn(body, 'forward', 'PORT:GUEST:PORT'));
-    return { status: 201, body: views.forwards() };
-  }
-  if (resource === 'ports' && method === 'POST') {
-    await actions.addPort(textIn(body, 'port', 'KIND:WHERE'));
-    return { status: 201, body: views.ports() };
-  }
-  if (method !== 'GET') return fault(405, 'method_not_allowed', `${url} does not take ${method}`);
-  return { status: 200, body: views[resource]() };
-}
-
-/** Without percent signs, where they are meant as such. */
-function plain(word: string): string {
-  try {
-    return decodeURIComponent(word);
-  } catch {
-    return word;
-  }
-}
-
-/** The text under a name. */
-function textIn(body: string, name: string, example: string): string {
-  const expected = `expected {"${name}": "${example}"}`;
-  const value = (objectIn(body, expected) as Record<string, unknown>)[name];
-  if (typeof value === 'string') return value;
-  throw new OperatorError(`the body names no ${name}; ${expected}`, { code: 'Usage' });
-}
-
-function upIn(body: string): boolean {
-  const expected = 'expected {"up": true} or {"up": false}';
-  const { up } = objectIn(body, expected) as { up?: unknown };
-  if (typeof up === 'boolean') return up;
-  throw new OperatorError(`the body does not say up; ${expected}`, { code: 'Usage' });
-}
-
-function objectIn(body: string, expected: string): object {
-  try {
-    const value: unknown = JSON.parse(body);
-    if (typeof value === 'object' && value !== null) return value;
-  } catch (cause) {
-    throw new OperatorError(`the body is no JSON; ${expected}`, { code: 'Usage', cause });
-  }
-  throw new OperatorError(`the body is no object; ${expected}`, { code: 'Usage' });
+  const text = await bodyOf(request);
+  const [at = '', query] = url.split('?', 2);
+  const found = find(method, at);
+  if (!('route' in found))
+    return found.allowed.length === 0
+      ? fault(404, 'not_found', `there is no ${at}; try /v1/status, or /v1/openapi.json for all`)
+      : {
+          ...fault(405, 'method_not_allowed', `${at} does not take ${method}`),
+          allow: found.allowed.join(', '),
+        };
+  const { route, path } = found;
+  if (query !== undefined)
+    return fault(400, 'refused', `${at} takes no query; expected it without ?${query}`);
+  const body = await route.act(parts, { path, body: bodyFor(route, text) });
+  return { status: route.status ?? 200, body, ...(route.type === undefined ? {} : { type: route.type }) };
 }
 
 async function bodyOf(request: IncomingMessage): Promise<string> {
@@ -184,7 +124,8 @@ function refused(error: unknown): Answer {
     : fault(409, 'conflict', error.message);
 }
 
-function send(response: ServerResponse, { status, body, type }: Answer): void {
-  response.writeHead(status, { 'content-type': type ?? 'application/json' });
+function send(response: ServerResponse, { status, body, type, allow }: Answer): void {
+  const allowed = allow === undefined ? {} : { allow };
+  response.writeHead(status, { 'content-type': type ?? 'application/json', ...allowed });
   response.end(type === undefined ? `${JSON.stringify(body)}\n` : body);
 }

@@ -1,7 +1,7 @@
 /** The control API over its socket: views, changes, and what it says to those who ask wrongly. */
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
-import { createServer, request } from 'node:http';
+import { createServer, type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -131,7 +131,10 @@ for (const [method, url, body, status, code] of [
   ['PUT', '/v1/status', '', 405, 'method_not_allowed'],
   ['POST', '/v1/flows', '{}', 405, 'method_not_allowed'],
   ['GET', '/v1/cloud-init', '', 404, 'not_found'],
-  ['PUT', '/v1/cloud-init/tap0', '', 404, 'not_found'],
+  ['PUT', '/v1/cloud-init/tap0', '', 405, 'method_not_allowed'],
+  ['GET', '/v1/status?verbose', '', 400, 'refused'],
+  ['POST', '/v1/metrics', '', 404, 'not_found'],
+  ['GET', '/v1/cloud-init/', '', 404, 'not_found'],
   ['GET', '/v1/cloud-init/a/b', '', 404, 'not_found'],
   ['POST', '/v1/forwards', 'nonsense', 400, 'refused'],
   ['POST', '/v1/forwards', '{"forward": 7}', 400, 'refused'],
@@ -144,6 +147,32 @@ for (const [method, url, body, status, code] of [
     assert.equal([answered, said.code], [status, code]);
     assert.type(said.message, 'string');
   });
+
+for (const [url, body, sentence] of [
+  ['/v1/ports', '', 'the body is no JSON; expected {"port":"KIND:WHERE"}'],
+  ['/v1/ports', '[]', 'the body is no object; expected {"port":"KIND:WHERE"}'],
+  ['/v1/ports', '{}', 'the body has no port; expected {"port":"KIND:WHERE"}'],
+  ['/v1/ports', '{"port": 7}', 'the body\'s port is of the wrong kind; expected {"port":"KIND:WHERE"}'],
+  ['/v1/ports', '{"port": "a", "speed": 1}', 'the body has an unknown speed; expected {"port":"KIND:WHERE"}'],
+] as const)
+  test(`a body ${body}: what is wrong with it, and nothing is done`, async () => {
+    const before = plugged.length;
+    assert.equal(await raw('POST', url, body), [400, { code: 'refused', message: sentence }]);
+    assert.is(plugged.length, before);
+  });
+
+test('a method that a path does not take: those that it does', async () => {
+  const asked = request({ socketPath: path, method: 'PUT', path: '/v1/ports' }).end();
+  const [response] = (await once(asked, 'response')) as [IncomingMessage];
+  response.resume();
+  assert.equal([response.statusCode, response.headers.allow], [405, 'GET, POST']);
+});
+
+test('the document of all this is served', async () => {
+  const [status, { openapi, paths }] = await raw('GET', '/v1/openapi.json');
+  assert.equal([status, openapi], [200, '3.1.0']);
+  assert.ok(Object.hasOwn(paths as object, '/v1/ports/{name}'));
+});
 
 test('nobody at the socket: exit code 3', async () => {
   assert.is((await refusal(ask(join(folder, 'none.sock'), 'status'))).exitCode, 3);

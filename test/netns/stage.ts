@@ -4,6 +4,7 @@ import { test } from 'uvu';
 import type { PortView } from '../../src/control/views.ts';
 import { Lab, until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
+import { conforms } from '../conforms.ts';
 import { enterNamespace } from '../port/namespace.ts';
 
 export const SUBNET = '192.168.100.0/24';
@@ -19,9 +20,18 @@ export interface Stage {
   readonly blue: string;
 }
 
+/** Whatever a test asks the switch, the answer must be as documented. */
+class StageLab extends Lab {
+  override async ask<T>(resource: string, name?: string): Promise<T> {
+    const answer = await super.ask<T>(resource, name);
+    conforms(resource, answer);
+    return answer;
+  }
+}
+
 /** Three namespaces: the host of the switch, and two guests'. */
 async function newStage(purpose: string): Promise<Stage> {
-  const lab = new Lab(purpose);
+  const lab = new StageLab(purpose);
   return { lab, host: await lab.netns('host'), red: await lab.netns('red'), blue: await lab.netns('blue') };
 }
 

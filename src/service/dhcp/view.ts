@@ -57,7 +57,7 @@ export function poolUse(table: LeaseTable, nowS: number): PoolUse {
 }
 
 /** What to call a record's state; undefined when there is nothing left of it to show. */
-function stateOf(lease: Lease, nowS: number): string | undefined {
+function stateOf(lease: Lease, nowS: number): LeaseView['state'] | undefined {
   const { state, expiresS } = lease.record;
   if (state === LeaseState.Bound) return expiresS > nowS ? 'bound' : 'expired';
   if (state === LeaseState.Released) return 'released';
