@@ -1,5 +1,6 @@
 /** vswitchctl: what a running switch is doing, as tables for people or JSON for programs. */
 import { Command, CommanderError, Option } from 'commander';
+import { complete, scriptFor } from './completion.ts';
 import { ask, follow, tell } from './control/client.ts';
 import { diagnosisText } from './control/diagnosis.ts';
 import { eventText } from './control/happened.ts';
@@ -29,6 +30,8 @@ import type {
   StatusView,
 } from './control/views.ts';
 import { EXIT, OperatorError, reportAndExit } from './errors.ts';
+import { adviceText, advise, type QemuOptions } from './qemucommand.ts';
+import { type TopOptions, top } from './topcommand.ts';
 import { VERSION } from './version.ts';
 
 interface Where {
@@ -137,6 +140,25 @@ port
     print(await tell<PortView[]>(socket(), 'PATCH', `ports/${encodeURIComponent(name)}`, body), portsText);
   });
 
+program
+  .command('qemu <PORT>')
+  .description('how QEMU, Firecracker and cloud-hypervisor are told of a port')
+  .option(
+    '--for <MONITOR>',
+    'of qemu, firecracker and cloud-hypervisor one alone, and nothing but its arguments',
+  )
+  .option('--memory <SIZE>', "the guest's, where it is shared with the switch", '1G')
+  .action(async (name: string, options: QemuOptions) =>
+    print(await advise(socket(), name, options), adviceText),
+  );
+
+program
+  .command('top')
+  .description('what ports do a second, the busiest first, till it is ended (q)')
+  .option('--interval <SECONDS>', 'how often they are looked at', '1')
+  .option('--count <N>', 'end after so many looks')
+  .action((options: TopOptions) => top(socket(), { ...where(), ...options }));
+
 const cloudInit = program.command('cloud-init').description("what guests' cloud-init gets");
 cloudInit
   .command('show <PORT>', { isDefault: true })
@@ -211,11 +233,23 @@ doctor.action(async () => {
   if (found.findings.some(({ severity }) => severity === 'error')) process.exitCode = EXIT.fault;
 });
 
+program
+  .command('completion <SHELL>')
+  .description('what makes bash, zsh or fish complete these commands: eval "$(vswitchctl completion bash)"')
+  .action((shell: string) => console.log(scriptFor(shell)));
+
+program.command('complete-words [WORDS...]', { hidden: true }).action(async (words: string[]) => {
+  for (const word of await complete(program, words)) console.log(word);
+});
+
 /** Commander's complaint as one sentence that says what is expected. */
 function usage(error: unknown): unknown {
   if (!(error instanceof CommanderError)) return error;
   if (error.exitCode === 0) process.exit(); // help or version has been printed
-  const names = program.commands.map(command => command.name()).join(', ');
+  const names = program.commands
+    .map(command => command.name())
+    .filter(name => name !== 'complete-words')
+    .join(', ');
   const what =
     error.code === 'commander.excessArguments'
       ? `unexpected argument ${JSON.stringify(program.args.find(word => !names.split(', ').includes(word)))}`

@@ -157,6 +157,12 @@ export class Ports {
     });
   }
 
+  /** As `--port` could have made it; undefined: it is the uplink, or one of several guests. */
+  textOf(name: string): string | undefined {
+    const port = this.#made.get(name);
+    return port && portText(port);
+  }
+
   #next<T>(task: () => Promise<T>): Promise<T> {
     const done = this.#work.then(() => {
       if (this.#stopped) throw usage('the switch stops; expected one that runs');

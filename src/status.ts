@@ -11,6 +11,7 @@ import { type Flow, listFlows } from './gateway/flowmemory.ts';
 import type { EgressPolicy } from './gateway/policy.ts';
 import { stateName } from './gateway/tcpstate.ts';
 import type { Naming } from './naming.ts';
+import type { Ports } from './ports.ts';
 import { type PortTable, uplinkName } from './porttable.ts';
 import type { DhcpService } from './service/dhcp/service.ts';
 import type { NameService } from './service/names/service.ts';
@@ -28,6 +29,7 @@ interface EgressParts {
 /** What is looked at; what may be undefined is not there. */
 interface Seen {
   readonly ports: PortTable;
+  readonly made: Pick<Ports, 'textOf'>;
   readonly dhcp: DhcpService | undefined;
   readonly naming: Naming | undefined;
   readonly forwarding: Forwarding;
@@ -36,7 +38,7 @@ interface Seen {
 }
 
 export function viewsOf(config: Config, memory: SharedMemory, seen: Seen): Views {
-  const { ports, dhcp, naming, forwarding, egress, life } = seen;
+  const { ports, made, dhcp, naming, forwarding, egress, life } = seen;
   const counters = new Counters(memory.counters);
   const started = monotonicS();
   return {
@@ -63,8 +65,9 @@ export function viewsOf(config: Config, memory: SharedMemory, seen: Seen): Views
       ports.entries.map(({ index, name, kind, netns, up, disabled }) => ({
         name,
         kind,
-        ...(netns === undefined ? {} : { netns }),
+        ...optionally('netns', netns),
         up,
+        ...optionally('made', made.textOf(name)),
         ...(disabled ? { disabled } : {}),
         rxFrames: counters.rxFrames[index] as number,
         rxBytes: counters.rxBytes[index] as number,
@@ -87,6 +90,10 @@ export function viewsOf(config: Config, memory: SharedMemory, seen: Seen): Views
     flows: () => listFlows(memory.flows, monotonicS()).map(flow => flowView(flow, config)),
   };
 }
+
+/** A property, where there is a value. */
+const optionally = <K extends string>(name: K, value: string | undefined): { [P in K]?: string } =>
+  value === undefined ? {} : ({ [name]: value } as { [P in K]: string });
 
 const dhcpView = (dhcp: DhcpService, { hook }: Life): DhcpView => ({
   ...dhcp.counters,

@@ -150,7 +150,7 @@ export class Switch {
     const metadata = await this.#serveMetadata(plane);
     const ports = await this.#openPorts({ plane, journal, shields });
     const views = viewsOf(config, plane.memory, {
-      ...{ ports: this.#ports, dhcp: this.#dhcp, forwarding, life: this.#life, naming },
+      ...{ ports: this.#ports, made: ports, dhcp: this.#dhcp, forwarding, life: this.#life, naming },
       egress: { policy: this.#gateway.egress, names },
     });
     await this.#listen(views, { forwarding, metadata, ports });

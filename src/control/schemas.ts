@@ -34,6 +34,12 @@ export const portView = name(
       .exactOptional()
       .describe("the network namespace that the tap is in, where it is not the switch's own"),
     up: z.boolean(),
+    made: z
+      .string()
+      .exactOptional()
+      .describe(
+        "as it could be given to --port; left out where it is the uplink's, or a further guest's of another port",
+      ),
     disabled: flag.describe('present where the operator has set it down'),
     rxFrames: count,
     rxBytes: count,
