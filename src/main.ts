@@ -16,7 +16,7 @@ import { byHand } from './host/resolved.ts';
 import { undoAll } from './host/undo.ts';
 import { openLog } from './log.ts';
 import { checkFolder } from './metadata.ts';
-import { notify } from './notify.ts';
+import { keepWatchdog, notify } from './notify.ts';
 import { loadNative } from './port/native.ts';
 import { checkPrivilege } from './privilege.ts';
 import { Switch, socketPath } from './switch.ts';
@@ -62,9 +62,11 @@ async function runSwitch(config: Config): Promise<void> {
   const summary = `${config.name} serves ${network} on ${[...config.taps, ...config.ports].map(port => port.name).join(', ')}`;
   log.info(`ready: ${summary}`);
   notify('READY=1', summary);
+  const endWatchdog = keepWatchdog(() => instance.answers());
   try {
     await ended;
   } finally {
+    endWatchdog();
     notify('STOPPING=1', 'undoing what was changed on the host');
     await instance.stop();
   }

@@ -52,6 +52,7 @@ const TOOLS = {
     dig: 'bind9-dnsutils',
     '/usr/lib/klibc/bin/ipconfig': 'klibc-utils',
     '/lib/systemd/systemd-networkd': 'systemd',
+    'systemd-analyze': 'systemd',
   },
   peers: {
     vde_switch: 'vde2',
