@@ -18,7 +18,7 @@ import { openLog } from './log.ts';
 import { checkFolder } from './metadata.ts';
 import { keepWatchdog, notify } from './notify.ts';
 import { loadNative } from './port/native.ts';
-import { checkPrivilege } from './privilege.ts';
+import { checkPrivilege, ownRights } from './privilege.ts';
 import { Switch, socketPath } from './switch.ts';
 import { describeUplink } from './uplink.ts';
 
@@ -47,7 +47,7 @@ async function main(line: CommandLine): Promise<void> {
 }
 
 async function runSwitch(config: Config): Promise<void> {
-  checkPrivilege();
+  checkPrivilege(ownRights(), config.taps);
   const log = await openLog(config.logLevel);
   const ended = new Promise<void>((resolve, reject) => {
     // Again and again: npm passes on what the terminal has sent to all, and the second must not cut the undoing short.

@@ -15,7 +15,9 @@ export function notify(
   socket = process.env.NOTIFY_SOCKET,
   send: Send = sendDatagram,
 ): boolean {
-  return tell(`${state}\nSTATUS=${status.replaceAll('\n', ' ')}`, socket, send);
+  // whoever started us may have done so by a script of its own
+  const main = state === 'READY=1' ? `\nMAINPID=${process.pid}` : '';
+  return tell(`${state}\nSTATUS=${status.replaceAll('\n', ' ')}${main}`, socket, send);
 }
 
 const sendDatagram: Send = (path, text) => loadNative().sendUnixDatagram(path, text);

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -34,6 +35,7 @@ export class Manager {
   /** `config`: the switch's file; `dropIn`: lines of the section [Service]. */
   constructor(config: string, dropIn: string) {
     const folder = this.#folder;
+    chmodSync(folder, 0o755); // the service's user need not be root
     for (const name of [`units/${SERVICE}.d`, 'etc', 'bin'])
       mkdirSync(join(folder, name), { recursive: true });
     writeFileSync(join(folder, 'etc/vsw0.toml'), config);
