@@ -16,13 +16,15 @@ import {
 } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from '../../src/host/run.ts';
 import { ended, until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
 import { sh } from '../port/namespace.ts';
 
 const SERVICE = 'vswitchd@vsw0.service';
-const START_MS = 8_000;
+const START_MS = 20_000;
+const ASKED_MS = 100;
 
 export const unitText = (): string => readFileSync(join(projectRoot(), 'systemd/vswitchd@.service'), 'utf8');
 
@@ -52,6 +54,8 @@ export class Manager {
     const groups = readFileSync('/etc/group', 'utf8').replace(/^vswitchd:.*\n/m, '');
     writeFileSync(join(folder, 'group'), `${groups}vswitchd:x:${GROUP}:\n`);
     sh(`mkdir -p ${folder}/cgroup; mount -t cgroup2 cgroup2 ${folder}/cgroup`);
+    for (const name of readdirSync(join(folder, 'cgroup')))
+      if (isOfDead(name)) removed(join(folder, 'cgroup', name));
     this.#cgroup = join(folder, 'cgroup', `vswitchd-test-${process.pid}`);
     mkdirSync(this.#cgroup);
     const script = join(projectRoot(), 'test/netns/manager.sh');
@@ -69,7 +73,18 @@ export class Manager {
       'sh',
       [
         ...['-c', 'echo $$ >"$0/cgroup.procs"; exec "$@"', this.#cgroup],
-        ...['unshare', ...namespaces, 'sh', script, folder, SERVICE, projectRoot()],
+        ...[
+          'setpriv',
+          '--pdeathsig',
+          'KILL',
+          'unshare',
+          ...namespaces,
+          'sh',
+          script,
+          folder,
+          SERVICE,
+          projectRoot(),
+        ],
       ],
       { stdio: 'ignore' },
     );
@@ -84,11 +99,10 @@ export class Manager {
   /** Resolves when the service is active; what systemd said otherwise. */
   async started(): Promise<void> {
     try {
-      await until(
-        'the service is active',
-        START_MS,
-        async () => (await this.property('ActiveState')) === 'active',
-      );
+      await until('the service is active', START_MS, async () => {
+        await sleep(ASKED_MS); // each question starts a program
+        return (await this.property('ActiveState')) === 'active';
+      });
     } catch (error) {
       throw new Error(
         `${(error as Error).message}\n${this.log}\n${await this.systemctl('status').catch(String)}`,
@@ -127,6 +141,10 @@ export class Manager {
 
 /** A group of the test's, whose number nobody has. */
 export const GROUP = 64_999;
+
+/** Is it the control group of a test that was killed? */
+const isOfDead = (name: string): boolean =>
+  name.startsWith('vswitchd-test-') && !existsSync(`/proc/${name.slice('vswitchd-test-'.length)}`);
 
 /** Control groups go from the innermost outwards, as soon as nobody is in them. */
 function removed(folder: string): boolean {
