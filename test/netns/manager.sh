@@ -6,6 +6,8 @@ folder=$1
 mount --rbind "$3" /srv
 mount --bind /etc /etc && mount -o remount,bind,ro /etc
 mount --bind "$folder/group" /etc/group
+# the unit opens these for writing
+if [ -d /etc/ufw ]; then cp -a /etc/ufw "$folder/ufw" && mount --bind "$folder/ufw" /etc/ufw; fi
 mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys
 mount --bind /proc/sys/net /proc/sys/net && mount -o remount,bind,rw /proc/sys/net
 umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup
