@@ -16,9 +16,9 @@ import { byHand } from './host/resolved.ts';
 import { undoAll } from './host/undo.ts';
 import { openLog } from './log.ts';
 import { checkFolder } from './metadata.ts';
-import { notify } from './notify.ts';
+import { keepWatchdog, notify } from './notify.ts';
 import { loadNative } from './port/native.ts';
-import { checkPrivilege } from './privilege.ts';
+import { checkPrivilege, ownRights } from './privilege.ts';
 import { Switch, socketPath } from './switch.ts';
 import { describeUplink } from './uplink.ts';
 
@@ -47,7 +47,7 @@ async function main(line: CommandLine): Promise<void> {
 }
 
 async function runSwitch(config: Config): Promise<void> {
-  checkPrivilege();
+  checkPrivilege(ownRights(), config.taps);
   const log = await openLog(config.logLevel);
   const ended = new Promise<void>((resolve, reject) => {
     // Again and again: npm passes on what the terminal has sent to all, and the second must not cut the undoing short.
@@ -62,9 +62,11 @@ async function runSwitch(config: Config): Promise<void> {
   const summary = `${config.name} serves ${network} on ${[...config.taps, ...config.ports].map(port => port.name).join(', ')}`;
   log.info(`ready: ${summary}`);
   notify('READY=1', summary);
+  const endWatchdog = keepWatchdog(() => instance.answers());
   try {
     await ended;
   } finally {
+    endWatchdog();
     notify('STOPPING=1', 'undoing what was changed on the host');
     await instance.stop();
   }

@@ -128,8 +128,13 @@ export class Naming {
       this.#listener = listener;
     } catch (error) {
       await listener.close();
+      const { code } = error as NodeJS.ErrnoException;
+      const hint =
+        code === 'EACCES'
+          ? 'it takes CAP_NET_BIND_SERVICE'
+          : 'if a resolver listens on all addresses, let it leave this one out';
       log.warn(
-        `port ${DNS_PORT} of ${formatIp4(gateway)} can't be had (${(error as NodeJS.ErrnoException).code}), so guests get names by UDP alone and this host gets none; if a resolver listens on all addresses, let it leave this one out`,
+        `port ${DNS_PORT} of ${formatIp4(gateway)} can't be had (${code}), so guests get names by UDP alone and this host gets none; ${hint}`,
       );
     }
   }

@@ -76,6 +76,7 @@ export class Switch {
   readonly #life: Life;
   #dhcp: DhcpService | undefined;
   #hostForwards: HostForwards | undefined;
+  #plane: Plane | undefined;
   readonly #gateway: GatewaySettings;
   /** How to end what has been started, in the order of starting. */
   readonly #endings: (() => unknown)[] = [];
@@ -98,6 +99,11 @@ export class Switch {
       await this.stop();
       throw error;
     }
+  }
+
+  /** Has the data plane answered since this was asked before? */
+  answers(): boolean {
+    return this.#plane?.answers() ?? false;
   }
 
   /** Ends everything, as far as it was started, and undoes every change to the host. */
@@ -218,6 +224,7 @@ export class Switch {
     });
     plane.on('failed', cause => this.#failed(cause));
     this.#endings.push(() => plane.stop());
+    this.#plane = plane;
     return plane;
   }
 

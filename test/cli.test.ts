@@ -257,7 +257,7 @@ test('sd_notify: tells the manager if there is one, and never fails', () => {
   assert.ok(notify('READY=1', 'two ports\nup', '@manager', send));
   assert.ok(notify('STOPPING=1', 'undoing', '/run/notify', send));
   assert.equal(sent, [
-    ['@manager', 'READY=1\nSTATUS=two ports up'],
+    ['@manager', `READY=1\nSTATUS=two ports up\nMAINPID=${process.pid}`],
     ['/run/notify', 'STOPPING=1\nSTATUS=undoing'],
   ]);
   assert.not(notify('READY=1', '', 'vsock:1', send));

@@ -155,13 +155,17 @@ test('without rights or without the tun driver: a sentence each', () => {
   const capabilities = (1n << 12n) | (1n << 13n);
   assert.throws(() => checkPrivilege({ capabilities, tunDevice: '/nonexistent' }), /modprobe tun/);
   checkPrivilege({ capabilities, tunDevice: '/dev/null' });
+  const two = { capabilities, tunDevice: '/dev/null' };
+  checkPrivilege(two, [{ name: 'tap0' }]);
+  assert.throws(() => checkPrivilege(two, [{ name: 'tap0', netns: 'red' }]), /tap0@red: .*CAP_SYS_ADMIN/);
+  checkPrivilege({ ...two, capabilities: capabilities | (1n << 21n) }, [{ name: 'tap0', netns: 'red' }]);
 });
 
 test('sd_notify: one datagram where there is a service manager, no fault where there is none', () => {
   const sent: string[][] = [];
   const send = (path: string, text: string): void => void sent.push([path, text]);
   assert.ok(notify('READY=1', 'two\nlines', '/run/notify', send));
-  assert.equal(sent, [['/run/notify', 'READY=1\nSTATUS=two lines']]);
+  assert.equal(sent, [['/run/notify', `READY=1\nSTATUS=two lines\nMAINPID=${process.pid}`]]);
   assert.not.ok(notify('READY=1', '', undefined, send));
   assert.not.ok(
     notify('READY=1', '', '/run/notify', () => {

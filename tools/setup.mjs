@@ -52,6 +52,9 @@ const TOOLS = {
     dig: 'bind9-dnsutils',
     '/usr/lib/klibc/bin/ipconfig': 'klibc-utils',
     '/lib/systemd/systemd-networkd': 'systemd',
+    'systemd-analyze': 'systemd',
+    groff: 'groff-base',
+    mandoc: 'mandoc',
   },
   peers: {
     vde_switch: 'vde2',
@@ -105,6 +108,7 @@ export function setup(kinds) {
   installPackages();
   buildNative();
   buildProgram();
+  buildPages();
   installTools(kinds.flatMap(kind => Object.entries(TOOLS[kind])));
   for (const kind of kinds) if (UNPACKED[kind] !== undefined) unpack(UNPACKED[kind]);
 }
@@ -170,6 +174,17 @@ function buildProgram() {
   );
   rmSync(join(root, 'dist/program'), { recursive: true, force: true });
   run(process.execPath, [join(root, 'tools/bundle.mjs')], 'the compiled program could not be bundled');
+  setStamp(stamp, wanted);
+}
+
+/** The man pages, which say what the program's help and the table of its files say. */
+function buildPages() {
+  const stamp = join(root, 'dist/man/.stamp');
+  const wanted = hash(
+    ['tools/man.mjs', 'docs/operation.md', 'package.json', 'dist/.stamp'].map(file => join(root, file)),
+  );
+  if (stampIs(stamp, wanted)) return;
+  run(process.execPath, [join(root, 'tools/man.mjs')], 'the man pages could not be made');
   setStamp(stamp, wanted);
 }
 

@@ -96,6 +96,8 @@ export type Command =
       readonly port: number;
       readonly aliasPort: number;
     }
+  /** Nothing but to say that it is carried out: a sign of life. */
+  | { readonly number: number; readonly do: 'answer' }
   | { readonly number: number; readonly do: 'stop' };
 
 /** What the worker tells of a port. */

@@ -47,6 +47,8 @@ export class Plane extends EventEmitter<PlaneEvents> {
   readonly #puntFd = this.#native.eventCreate();
   readonly #watch: { close(): void };
   #commands = 0;
+  /** The number of the last command that asked for no more than an answer. */
+  #asked = 0;
   /** Injected frames that the worker was not asked to take yet; -1: it is asked for each. */
   #unsignalled = -1;
   /** By port index: the number of the command that attached what is there now. */
@@ -122,6 +124,16 @@ export class Plane extends EventEmitter<PlaneEvents> {
     this.#command({ do: 'serve', port, aliasPort });
   }
 
+  /**
+   * Asks the worker for a sign of life, without waiting for it. True when what was asked for by the call before has come;
+   * till then nothing more is asked.
+   */
+  answers(): boolean {
+    if (this.#stopping || this.#dead || Atomics.load(this.#acknowledged, 0) < this.#asked) return false;
+    this.#asked = this.#post({ do: 'answer' });
+    return true;
+  }
+
   /** Hands out what the worker has punted. Answers that are given meanwhile wake it together. */
   #take(punted: FrameRing): void {
     this.#native.eventClear(this.#puntFd);
@@ -163,10 +175,15 @@ export class Plane extends EventEmitter<PlaneEvents> {
     this.#native.close(this.#puntFd);
   }
 
-  #command(command: Unnumbered<Command>): void {
+  #post(command: Unnumbered<Command>): number {
     const number = ++this.#commands;
     this.#worker.postMessage({ ...command, number });
     this.#native.eventSignal(this.#wakeFd);
+    return number;
+  }
+
+  #command(command: Unnumbered<Command>): void {
+    const number = this.#post(command);
     const deadline = performance.now() + COMMAND_TIMEOUT_MS;
     for (let seen = Atomics.load(this.#acknowledged, 0); seen < number; ) {
       const left = deadline - performance.now();

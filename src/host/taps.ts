@@ -290,12 +290,15 @@ export class TapFollower {
     try {
       tap.fd = openDeviceEnd(this.#native, ifindex, netns);
     } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code !== 'EBUSY') throw cause;
+      const { code } = cause as NodeJS.ErrnoException;
       const where = netns === undefined ? '' : ` in namespace ${netns.name}`;
-      throw new OperatorError(
-        `${tap.config.name}${where}: its device end is held by another program; end that, or leave the tap in the switch's own namespace`,
-        { code: 'Busy', cause },
-      );
+      const denied = code === 'EPERM' && netns !== undefined;
+      if (!denied && code !== 'EBUSY') throw cause;
+      const why = denied
+        ? 'to serve it there takes CAP_SYS_ADMIN'
+        : "its device end is held by another program; end that, or leave the tap in the switch's own namespace";
+      const details = { code: denied ? 'Privilege' : 'Busy', cause } as const;
+      throw new OperatorError(`${tap.config.name}${where}: ${why}`, details);
     } finally {
       if (netns !== undefined) this.#native.close(netns.fd);
     }
