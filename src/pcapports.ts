@@ -2,7 +2,7 @@
  * Ports that are capture files: recordings and replays. Each has a thread of its own, which alone touches the file, and a ring in
  * shared memory between that thread and the data plane (port/pcap/ring.ts).
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync, readSync, statSync } from 'node:fs';
 import type { Worker } from 'node:worker_threads';
 import type { PcapConfig } from './config.ts';
 import { OperatorError } from './errors.ts';
@@ -44,6 +44,12 @@ export class PcapPorts {
     const { native, mtu, listener } = this.#parts;
     const { name, mode } = config;
     const records = mode === 'record';
+    for (const other of this.#opened.values())
+      if (other.config.path === config.path && (records || other.config.mode === 'record'))
+        throw new OperatorError(
+          `--port pcap:${config.path}: ${other.config.name} ${other.config.mode}s it; expected a file of its own`,
+          { code: 'Busy' },
+        );
     const file = records ? attempt(config, () => begin(config)) : attempt(config, () => look(config.path));
     const memory = pcapRingMemory(records ? RECORD_BYTES : REPLAY_BYTES);
     const fd = native.eventCreate();
@@ -102,6 +108,8 @@ function begin({ path, files }: PcapConfig): number {
 
 /** Reads up to the first frame, so that what is no capture is told at once. */
 function look(path: string): number {
+  // A pipe would hold up whoever opens it.
+  if (!statSync(path).isFile()) throw new Error(`${path} is no regular file; expected a pcap or pcapng file`);
   const fd = openSync(path, 'r');
   try {
     const reader = new CaptureReader((window, at) => readSync(fd, window, at, window.length - at, null));

@@ -109,7 +109,13 @@ stageTest(
         Array.from({ length: 61 }, (_, number) => number),
       );
       assert.is((await portOf(lab, 'in')).rxFrames, 61);
-      await ctl(stage, 'port', 'del', 'in');
+      if (speed !== 'max') {
+        await ctl(stage, 'port', 'del', 'in');
+        continue;
+      }
+      await ctl(stage, 'port', 'set', 'in', 'down');
+      await ctl(stage, 'port', 'set', 'in', 'up');
+      await until('all frames once more', 5_000, async () => heard().length === 122);
     }
   },
 );
@@ -130,6 +136,13 @@ stageTest('a capture that is no good is refused, or ends the port with a sentenc
   assert.match(await add(`pcap:${file},mode=record`), /no pcapng capture; expected a new file/);
   assert.is(readFileSync(file, 'utf8'), 'nothing of the kind');
   assert.match(await add(`pcap:${join(lab.folder, 'none')},mode=replay`), /ENOENT/);
+  assert.match(await add(`pcap:${lab.folder},mode=replay`), /no regular file/);
+  const other = join(lab.folder, 'other.pcapng');
+  assert.is(await add(`pcap:${other},mode=record`), 'added');
+  assert.match(
+    await add(`pcap:${other},mode=record,name=twice`),
+    /other records it; expected a file of its own/,
+  );
   writeNumbered(file, 10, 1);
   truncateSync(file, statSync(file).size - 20);
   assert.is(await add(`pcap:${file},mode=replay`), 'added');

@@ -33,9 +33,12 @@ export function obstacleAt(path: string): string | undefined {
 /** Moves the files there one number on, and makes an empty one at the path; its file. */
 export function startFile({ path, files }: FileSeries): number {
   const numbered = (number: number): string => (number === 0 ? path : `${path}.${number}`);
+  // A start that failed after it had moved them has nothing to move the next time.
+  if (!isThere(path)) return openSync(path, NEW, FILE_MODE);
   rmSync(numbered(files - 1), { force: true });
   for (let number = files - 2; number >= 0; number--)
-    if (lstatSync(numbered(number), { throwIfNoEntry: false }) !== undefined)
-      renameSync(numbered(number), numbered(number + 1));
+    if (isThere(numbered(number))) renameSync(numbered(number), numbered(number + 1));
   return openSync(path, NEW, FILE_MODE);
 }
+
+const isThere = (path: string): boolean => lstatSync(path, { throwIfNoEntry: false }) !== undefined;

@@ -48,6 +48,8 @@ class Recorder {
   /** Bytes before a file's first frame. */
   #head = 0;
   #recorded = 0;
+  /** Frames among what is not written yet. */
+  #buffered = 0;
   #lost = 0;
   #fault: string | undefined;
 
@@ -72,8 +74,17 @@ class Recorder {
       if (fine) ring.rest(REST_MS, () => ring.empty);
       else ring.rest(RETRY_MS, () => true);
     }
-    this.#putCounts();
-    this.#flush();
+    this.#finish();
+  }
+
+  #finish(): void {
+    let left = this.#buffered;
+    while (this.#ring.next()) left++;
+    if (left > 0) say(`${this.#settings.path} lacks the last ${left} frames, which could not be written`);
+    else {
+      this.#putCounts();
+      this.#flush();
+    }
     closeSync(this.#fd);
   }
 
@@ -110,6 +121,7 @@ class Recorder {
     packet.lost = ring.takeLost();
     this.#lost += packet.lost;
     this.#recorded++;
+    this.#buffered++;
     this.#used = putPacket(this.#target, this.#used, packet);
   }
 
@@ -152,6 +164,7 @@ class Recorder {
         done += writeSync(this.#fd, bytes, done, this.#used - done, this.#written + done);
       this.#written += this.#used;
       this.#used = 0;
+      this.#buffered = 0;
     });
   }
 
