@@ -74,7 +74,8 @@ const LIBPCAP_TEXT = 0; // if_filter: what kind of filter follows
 
 const TRAILER = 4;
 const OPTION = 4;
-const PACKET_HEADER = 28;
+/** Where in a packet's block the frame's bytes begin: a caller may have put them there already (`from` is the target itself). */
+export const PACKET_HEADER = 28;
 const FLAGS_OPTION = OPTION + 4;
 const LOST_OPTION = OPTION + 8;
 const TWO_32 = 2 ** 32;
@@ -134,7 +135,7 @@ export function putPacket(to: Target, at: number, packet: Packet): number {
   mem.setUint32(at + 20, kept, true);
   mem.setUint32(at + 24, packet.originalLength, true);
   let next = at + PACKET_HEADER;
-  copy(bytes, next, packet.from, packet.start, kept);
+  if (packet.from !== bytes || packet.start !== next) copy(bytes, next, packet.from, packet.start, kept);
   next = pad(bytes, next + kept, kept);
   next = option(mem, next, PACKET_FLAGS, 4);
   mem.setUint32(next - 4, packet.way, true);
