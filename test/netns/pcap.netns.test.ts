@@ -5,10 +5,11 @@ import { existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileS
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { tell } from '../../src/control/client.ts';
 import { until } from '../../src/lab.ts';
 import { emit, parse } from '../../src/wire/pcap.ts';
 import { StreamGuest } from './guest.ts';
-import { ctl, GATEWAY, plugIn, portOf, type Stage, SUBNET, stageTests, TAPS } from './stage.ts';
+import { GATEWAY, plugIn, portOf, type Stage, SUBNET, stageTests, TAPS } from './stage.ts';
 
 const stageTest = stageTests('pcap', import.meta.url);
 const NONE = ['--subnet', SUBNET, '--uplink', 'none', '--firewall', 'none'] as const;
@@ -39,6 +40,14 @@ function writeNumbered(path: string, count: number, apartMs: number, bytes = 60)
   }));
   writeFileSync(path, emit(frames));
 }
+
+const socketOf = ({ lab }: Stage): string => join(lab.folder, 'vsw0.sock');
+const add = (stage: Stage, port: string): Promise<unknown> =>
+  tell(socketOf(stage), 'POST', 'ports', { port });
+const remove = (stage: Stage, name: string): Promise<unknown> =>
+  tell(socketOf(stage), 'DELETE', `ports/${name}`);
+const set = (stage: Stage, name: string, up: boolean): Promise<unknown> =>
+  tell(socketOf(stage), 'PATCH', `ports/${name}`, { up });
 
 const dropsOf = async (stage: Stage, name: string): Promise<Readonly<Record<string, number>>> =>
   (await portOf(stage.lab, name)).drops;
@@ -99,7 +108,7 @@ stageTest(
       writeNumbered(file, 61, 10);
       guest.received.length = 0;
       const began = performance.now();
-      await ctl(stage, 'port', 'add', `pcap:${file},mode=replay,speed=${speed}`);
+      await add(stage, `pcap:${file},mode=replay,speed=${speed}`);
       await until('all frames', 5_000, async () => heard().length >= 61);
       const tookMs = performance.now() - began;
       assert.ok(tookMs >= wantedMs * 0.95 && tookMs < wantedMs + 1_500, `${speed}: ${tookMs} ms`);
@@ -110,11 +119,11 @@ stageTest(
       );
       assert.is((await portOf(lab, 'in')).rxFrames, 61);
       if (speed !== 'max') {
-        await ctl(stage, 'port', 'del', 'in');
+        await remove(stage, 'in');
         continue;
       }
-      await ctl(stage, 'port', 'set', 'in', 'down');
-      await ctl(stage, 'port', 'set', 'in', 'up');
+      await set(stage, 'in', false);
+      await set(stage, 'in', true);
       await until('all frames once more', 5_000, async () => heard().length === 122);
     }
   },
@@ -126,26 +135,26 @@ stageTest('a capture that is no good is refused, or ends the port with a sentenc
   const child = await lab.startSwitch(host, ...NONE, '--port', `stream:${join(lab.folder, 'vm.sock')}`);
   for (const out of [child.stdout, child.stderr]) out?.on('data', chunk => log.push(String(chunk)));
   const file = join(lab.folder, 'in.pcap');
-  const add = (text: string): Promise<string> =>
-    ctl(stage, 'port', 'add', text).then(
+  const tried = (text: string): Promise<string> =>
+    add(stage, text).then(
       () => 'added',
       error => (error as Error).message,
     );
   writeFileSync(file, 'nothing of the kind');
-  assert.match(await add(`pcap:${file},mode=replay`), /at byte 0: expected the magic number/);
-  assert.match(await add(`pcap:${file},mode=record`), /no pcapng capture; expected a new file/);
+  assert.match(await tried(`pcap:${file},mode=replay`), /at byte 0: expected the magic number/);
+  assert.match(await tried(`pcap:${file},mode=record`), /no pcapng capture; expected a new file/);
   assert.is(readFileSync(file, 'utf8'), 'nothing of the kind');
-  assert.match(await add(`pcap:${join(lab.folder, 'none')},mode=replay`), /ENOENT/);
-  assert.match(await add(`pcap:${lab.folder},mode=replay`), /no regular file/);
+  assert.match(await tried(`pcap:${join(lab.folder, 'none')},mode=replay`), /ENOENT/);
+  assert.match(await tried(`pcap:${lab.folder},mode=replay`), /no regular file/);
   const other = join(lab.folder, 'other.pcapng');
-  assert.is(await add(`pcap:${other},mode=record`), 'added');
+  assert.is(await tried(`pcap:${other},mode=record`), 'added');
   assert.match(
-    await add(`pcap:${other},mode=record,name=twice`),
+    await tried(`pcap:${other},mode=record,name=twice`),
     /other records it; expected a file of its own/,
   );
   writeNumbered(file, 10, 1);
   truncateSync(file, statSync(file).size - 20);
-  assert.is(await add(`pcap:${file},mode=replay`), 'added');
+  assert.is(await tried(`pcap:${file},mode=replay`), 'added');
   const at = 24 + 9 * 76;
   await until('the end is told', 3_000, async () =>
     log.join('').includes(`within what begins at byte ${at}`),
@@ -169,7 +178,7 @@ stageTest(
       for (const out of [child.stdout, child.stderr]) out?.on('data', chunk => log.push(String(chunk)));
       const guest = await StreamGuest.connect(path, 1);
       writeNumbered(file, 8_000, 0, 1_500); // 12 MB: more than the disk and what waits for it
-      await ctl(stage, 'port', 'add', `pcap:${file},mode=replay,speed=max`);
+      await add(stage, `pcap:${file},mode=replay,speed=max`);
       await until('it is played', 5_000, async () => !(await portOf(lab, 'in')).up);
       assert.ok(
         ((await dropsOf(stage, 'all'))['TxFull'] ?? 0) > 500,
@@ -185,7 +194,7 @@ stageTest(
       );
       execFileSync('mount', ['-o', 'remount,size=64m', disk]);
       await until('it is written again', 4_000, async () => log.join('').includes('is written again'));
-      await ctl(stage, 'port', 'del', 'all');
+      await remove(stage, 'all');
       const after = parse(readFileSync(`${disk}/all.pcapng`)).map(frame => sequenceOf(frame.data));
       assert.ok(after.length > kept.length);
     } finally {
@@ -202,9 +211,9 @@ stageTest(
     const all = join(lab.folder, 'all.pcapng');
     await lab.startSwitch(host, ...NONE, '--port', `pcap:${all},mode=record,limit=256K,files=3,snaplen=200`);
     writeNumbered(file, 4_000, 0, 1_400);
-    await ctl(stage, 'port', 'add', `pcap:${file},mode=replay,speed=max`);
+    await add(stage, `pcap:${file},mode=replay,speed=max`);
     await until('it is played', 5_000, async () => !(await portOf(lab, 'in')).up);
-    await ctl(stage, 'port', 'del', 'all');
+    await remove(stage, 'all');
     const found = [`${all}.2`, `${all}.1`, all].flatMap(path => {
       assert.ok(statSync(path).size <= 256 * 1_024);
       assert.ok(countOf(tcpdump(path), /0x88b5/) > 0);
@@ -218,7 +227,7 @@ stageTest(
     );
     assert.ok(found.every(frame => frame.data.length === 200 && frame.originalLength === 1_400));
     const before = readFileSync(all);
-    await ctl(stage, 'port', 'add', `pcap:${all},mode=record,files=3`);
+    await add(stage, `pcap:${all},mode=record,files=3`);
     await until('it has begun', 3_000, async () => statSync(all).size > 0);
     assert.ok(before.equals(readFileSync(`${all}.1`)));
   },
