@@ -14,8 +14,11 @@ import { GATEWAY, plugIn, portOf, type Stage, SUBNET, stageTests, TAPS } from '.
 const stageTest = stageTests('pcap', import.meta.url);
 const NONE = ['--subnet', SUBNET, '--uplink', 'none', '--firewall', 'none'] as const;
 
-const tcpdump = (path: string): string =>
-  execFileSync('tcpdump', ['-nner', path], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
+const tcpdump = (path: string, most = 10_000): string =>
+  execFileSync('tcpdump', ['-nne', '-c', String(most), '-r', path], {
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
 
 const countOf = (text: string, wanted: RegExp): number =>
   text.split('\n').filter(line => wanted.test(line)).length;
@@ -209,7 +212,12 @@ stageTest(
     const { lab, host } = stage;
     const file = join(lab.folder, 'in.pcap');
     const all = join(lab.folder, 'all.pcapng');
-    await lab.startSwitch(host, ...NONE, '--port', `pcap:${all},mode=record,limit=256K,files=3,snaplen=200`);
+    const child = await lab.startSwitch(
+      host,
+      ...NONE,
+      '--port',
+      `pcap:${all},mode=record,limit=256K,files=3,snaplen=200`,
+    );
     writeNumbered(file, 4_000, 0, 1_400);
     await add(stage, `pcap:${file},mode=replay,speed=max`);
     await until('it is played', 5_000, async () => !(await portOf(lab, 'in')).up);
@@ -230,6 +238,11 @@ stageTest(
     await add(stage, `pcap:${all},mode=record,files=3`);
     await until('it has begun', 3_000, async () => statSync(all).size > 0);
     assert.ok(before.equals(readFileSync(`${all}.1`)));
+    await add(stage, `pcap:${file},mode=replay,speed=max,name=again`);
+    await until('it is being written', 3_000, async () => statSync(all).size > 1_000_000);
+    child.kill('SIGKILL');
+    await until('it is gone', 3_000, async () => child.signalCode !== null);
+    assert.is(countOf(tcpdump(all, 100), /0x88b5/), 100, 'what was written is there after a kill');
   },
 );
 
