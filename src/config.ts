@@ -46,6 +46,23 @@ interface AtPath<Kind extends string> {
   readonly path: string;
 }
 
+/** A file that frames are recorded to, or replayed from. What only the other mode has a use for is as if not given. */
+export type PcapConfig = AtPath<'pcap'> & {
+  readonly mode: 'record' | 'replay';
+  /** Bytes that one file has at the most, and how many are kept. */
+  readonly limit: number;
+  readonly files: number;
+  /** Bytes of a frame that are kept at the most. */
+  readonly snapLength: number;
+  /** Times the recorded pace; Infinity: as fast as frames are taken. */
+  readonly speed: number;
+  /** How often the file is played. */
+  readonly loop: number;
+};
+
+/** A port that is a unix socket. */
+export type SocketConfig = Exclude<PortConfig, PcapConfig>;
+
 /** A port that is no tap. */
 export type PortConfig =
   /** Of a server, `guests` may be connected at a time, each on a port of its own. */
@@ -53,7 +70,8 @@ export type PortConfig =
   /** `peer`: whom frames go to; undefined: to whoever sent the last. */
   | (AtPath<'dgram'> & { readonly peer: string | undefined })
   /** `queues`: pairs of them that a guest may have. */
-  | (AtPath<'vhost-user'> & { readonly mode: SocketMode; readonly queues: number });
+  | (AtPath<'vhost-user'> & { readonly mode: SocketMode; readonly queues: number })
+  | PcapConfig;
 
 /** An address that is kept for a guest. */
 export interface HostReservation {

@@ -119,7 +119,7 @@ forward
 const port = program.command('port').description('ports that are added, removed, or set up or down');
 port
   .command('add <PORT>')
-  .description('one more, as for --port: stream:/run/vm1.sock,name=vm1')
+  .description('one more, as for --port: stream:/run/vm1.sock,name=vm1, pcap:/tmp/all.pcapng,mode=record')
   .action(async (text: string) =>
     print(await tell<PortView[]>(socket(), 'POST', 'ports', { port: text }), portsText),
   );

@@ -85,6 +85,7 @@ export const SETTINGS = {
       'stream:PATH      a unix socket, as QEMU -netdev stream has it',
       'dgram:PATH       another, a frame a datagram; peer=PATH',
       'vhost-user:PATH  another, rings in the guest; queues=N',
+      'pcap:PATH        a capture, mode=record or mode=replay,speed=X',
       'tap:tap0         as --taps; mode=client: connect to PATH, not listen',
     ),
     repeated: true,

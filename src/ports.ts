@@ -15,6 +15,7 @@ import type { Locks } from './host/locks.ts';
 import type { Shields } from './host/shield.ts';
 import { TapFollower, type TapListener } from './host/taps.ts';
 import type { Log } from './log.ts';
+import { PcapPorts } from './pcapports.ts';
 import type { Native } from './port/native.ts';
 import type { PortEntry, PortTable } from './porttable.ts';
 import { type AnyPort, parseOne, portText, tapOf } from './settings/ports.ts';
@@ -44,15 +45,17 @@ const HOW: Readonly<Record<string, string>> = {
   stream: 'a guest has connected',
   dgram: 'served',
   'vhost-user': 'a front end has connected',
+  pcap: 'its file is open',
 };
 
 /** Ports whose guests are there when their files are; the others say when. */
-const THERE: readonly string[] = ['stream'];
+const THERE: readonly string[] = ['stream', 'pcap'];
 
 export class Ports {
   readonly #parts: PortsParts;
   readonly #taps: TapFollower;
   readonly #sockets: GuestSockets;
+  readonly #captures: PcapPorts;
   readonly #held = new Map<string, Held>();
   /** What the ports were made from, by name. */
   readonly #made = new Map<string, AnyPort>();
@@ -86,6 +89,7 @@ export class Ports {
       ...{ native, mtu: config.mtu, listener: sockets },
       group: groupId(SOCKET_GROUP),
     });
+    this.#captures = new PcapPorts({ native, mtu: config.mtu, listener: sockets });
     for (const tap of config.taps) this.#made.set(tap.name, { kind: 'tap', ...tap });
     for (const port of config.ports) this.#made.set(port.name, port);
   }
@@ -95,10 +99,10 @@ export class Ports {
     const { plane, table, config } = this.#parts;
     plane.on('gone', (index, fault) => {
       const name = table.nameOf(index);
-      if (!this.#sockets.gone(name, fault)) this.#taps.gone(name);
+      if (!this.#sockets.gone(name, fault) && !this.#captures.gone(name, fault)) this.#taps.gone(name);
     });
     plane.on('carrier', (index, up) => this.#carrier(table.nameOf(index), up));
-    for (const port of config.ports) this.#sockets.open(port);
+    for (const port of config.ports) this.#start(port);
     await this.#taps.start();
   }
 
@@ -106,6 +110,7 @@ export class Ports {
     this.#stopped = true;
     await this.#work;
     this.#sockets.closeAll();
+    this.#captures.closeAll();
     await this.#taps.stop();
   }
 
@@ -153,7 +158,7 @@ export class Ports {
       entry.disabled = !up;
       if (port.kind === 'tap') this.#turn(entry, up);
       else if (up) this.#reopen(entry, port);
-      else this.#sockets.close(name);
+      else this.#end(port);
     });
   }
 
@@ -174,7 +179,7 @@ export class Ports {
 
   async #open(port: AnyPort): Promise<void> {
     if (port.kind !== 'tap') {
-      this.#sockets.open(port);
+      this.#start(port);
       return;
     }
     const { locks, config } = this.#parts;
@@ -189,16 +194,26 @@ export class Ports {
 
   async #close(port: AnyPort): Promise<void> {
     if (port.kind !== 'tap') {
-      this.#sockets.close(port.name);
+      this.#end(port);
       return;
     }
     await this.#taps.remove(port.name);
     await this.#parts.locks.releaseTap(port.name);
   }
 
+  #start(port: PortConfig): void {
+    if (port.kind === 'pcap') this.#captures.open(port);
+    else this.#sockets.open(port);
+  }
+
+  #end({ kind, name }: PortConfig): void {
+    if (kind === 'pcap') this.#captures.close(name);
+    else this.#sockets.close(name);
+  }
+
   #reopen(entry: PortEntry, port: PortConfig): void {
     try {
-      this.#sockets.open(port);
+      this.#start(port);
     } catch (error) {
       entry.disabled = true;
       throw error;

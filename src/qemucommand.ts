@@ -35,6 +35,7 @@ export async function advise(socketPath: string, name: string, options: QemuOpti
     throw usage(`qemu ${name}: no guest is plugged in there; expected a port that was configured or added`);
   const made = parseOne(port.made);
   if (made instanceof Refusal) throw new Error(`the switch calls a port ${port.made}, which ${made.why}`);
+  if (made.kind === 'pcap') throw usage(`qemu ${name}: it is a capture file; expected a port for a guest`);
   const plug: Plug = made;
   const mac = await macOf(socketPath, name);
   return {

@@ -91,6 +91,30 @@ const BAD: [Given, string][] = [
     '--port vhost-user:/r/x,queues=9: has queues=9; expected a whole number from 1 to 8',
   ],
   [
+    { port: ['pcap:/r/x.pcap'] },
+    '--port pcap:/r/x.pcap: has no mode=; expected mode=record, which writes the file, or mode=replay',
+  ],
+  [
+    { port: ['pcap:/r/x.pcap,mode=record,speed=2'] },
+    '--port pcap:/r/x.pcap,mode=record,speed=2: has speed=, which mode=record has no use for; expected limit=, files=, snaplen=',
+  ],
+  [
+    { port: ['pcap:/r/x.pcap,mode=replay,speed=0'] },
+    '--port pcap:/r/x.pcap,mode=replay,speed=0: has speed=0; expected max, or times the recorded pace, from 0.001 to 1000',
+  ],
+  [
+    { port: ['pcap:/r/x.pcap,mode=replay,loop=0'] },
+    '--port pcap:/r/x.pcap,mode=replay,loop=0: has loop=0; expected a whole number from 1 to 1000000',
+  ],
+  [
+    { port: ['pcap:/r/x.pcap,mode=record,limit=1K'] },
+    '--port pcap:/r/x.pcap,mode=record,limit=1K: has limit=1K; expected bytes from 256K to 1024G, such as 100M',
+  ],
+  [
+    { port: ['pcap:x.pcap,mode=record'] },
+    '--port pcap:x.pcap,mode=record: has the path "x.pcap"; expected one from the root on, such as pcap:/tmp/all.pcapng',
+  ],
+  [
     { port: ['dgram:/r/x,peer=y'] },
     '--port dgram:/r/x,peer=y: has the path "y"; expected one from the root on, such as peer=/run/guest.sock',
   ],

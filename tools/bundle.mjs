@@ -15,6 +15,8 @@ await build({
     vswitchd: join(compiled, 'main.js'),
     vswitchctl: join(compiled, 'ctl.js'),
     worker: join(compiled, 'dataplane/worker.js'), // where plane.ts looks for it: beside itself
+    recorder: join(compiled, 'port/pcap/recorder.js'), // the same of threads.ts
+    replayer: join(compiled, 'port/pcap/replayer.js'),
   },
   outdir: join(root, 'dist/program'),
   bundle: true,

@@ -27,7 +27,7 @@ export const portView = name(
       .string()
       .describe(
         "'packet' is a tap's interface end, or that of a LAN; 'tap' a tap's device end; 'tun' the uplink; 'stream', 'dgram' and " +
-          "'vhost-user' are sockets (the first passt's too); '-' while there is no device and no connection",
+          "'vhost-user' are sockets (the first passt's too); 'pcap' a capture file; '-' while there is no device and no connection",
       ),
     netns: z
       .string()

@@ -11,7 +11,7 @@ import type { Mac } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import { fits } from '../wire/segment.ts';
-import { Batch, BY_ADDRESS, DROPPED, FLOOD, GATEWAY_PORT, MAX_PORTS, type Stage } from './batch.ts';
+import { Batch, BY_ADDRESS, DROPPED, FLOOD, GATEWAY_PORT, LOOK_UP, MAX_PORTS, type Stage } from './batch.ts';
 import { Counters } from './counters.ts';
 import { Fdb } from './fdb.ts';
 import { EgressLists } from './lists.ts';
@@ -52,6 +52,8 @@ export class Dataplane {
   readonly #ports: (Port | undefined)[] = new Array(MAX_PORTS).fill(undefined);
   /** Indices of the ports that a flood goes to. */
   #flooded: Int32Array = new Int32Array(0);
+  /** Indices of the ports that record. */
+  #recorders: Int32Array = new Int32Array(0);
   readonly #lists: EgressLists;
   readonly #tails = new Tails();
   /** Indices of the ports that may ask to be served in every round. */
@@ -122,7 +124,12 @@ export class Dataplane {
     }
     if (received > 0) {
       const stages = this.#stages;
-      for (let i = 0; i < stages.length; i++) (stages[i] as Stage).run();
+      const last = stages.length - 1;
+      const records = this.#recorders.length > 0;
+      if (records) this.#record(false);
+      for (let i = 0; i < last; i++) (stages[i] as Stage).run();
+      if (records) this.#record(true);
+      (stages[last] as Stage).run();
       this.#countReceived(index, received);
       this.#transmit();
     }
@@ -160,9 +167,27 @@ export class Dataplane {
     batch.l3[row] = at + ethernet.ETHERNET_SIZE; // parse does not see it
     if (egress === BY_ADDRESS) this.#gateway?.deliver(batch, row);
     else batch.egress[row] = egress;
+    if (this.#recorders.length > 0) this.#record(true);
     const forwarding = this.#stages[this.#stages.length - 1] as Stage;
     forwarding.run();
     this.#transmit();
+  }
+
+  /**
+   * Gives rows to the ports that record: those that have come in, or, before the last stage, those that the gateway has `written`,
+   * whose egress is decided by then.
+   */
+  #record(written: boolean): void {
+    const { count, egress } = this.#batch;
+    const recorders = this.#recorders;
+    const lists = this.#lists;
+    for (let i = 0; i < recorders.length; i++) {
+      const index = recorders[i] as number;
+      lists.dirtyCount = 0;
+      for (let row = 0; row < count; row++)
+        if (!written || isWritten(egress[row] as number)) lists.add(row, index);
+      if (lists.dirtyCount > 0) this.#send(index);
+    }
   }
 
   /** Ageing and timers; ten times a second is enough. */
@@ -259,9 +284,13 @@ export class Dataplane {
     const indices: number[] = [];
     for (let index = 0; index < MAX_PORTS; index++)
       if (this.#ports[index] !== undefined && index !== this.#uplink) indices.push(index);
-    this.#flooded = Int32Array.from(indices);
+    const listens = (index: number): Port['listens'] => this.#ports[index]?.listens;
+    this.#flooded = Int32Array.from(indices.filter(index => listens(index) === undefined));
+    this.#recorders = Int32Array.from(indices.filter(index => listens(index) === 'all'));
     this.#polled = Int32Array.from(this.#ports.keys()).filter(
       index => this.#ports[index]?.polls !== undefined,
     );
   }
 }
+
+const isWritten = (egress: number): boolean => egress >= 0 || egress === FLOOD || egress === LOOK_UP;

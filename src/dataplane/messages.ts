@@ -71,7 +71,13 @@ export type PortSpec =
   /** A bound socket. `peer`: whom frames go to; undefined: to whoever sent the last. */
   | (FileSpec<'dgram'> & { readonly peer: string | undefined })
   /** A connected socket, on which the front end says where its rings are. */
-  | (FileSpec<'vhost-user'> & { readonly queues: number });
+  | (FileSpec<'vhost-user'> & { readonly queues: number })
+  /** An eventfd, and the ring that the file's thread writes to or reads from; `snapLength`: bytes of a frame that are recorded. */
+  | (FileSpec<'pcap'> & {
+      readonly mode: 'record' | 'replay';
+      readonly memory: SharedArrayBuffer;
+      readonly snapLength: number;
+    });
 
 export type Command =
   | { readonly number: number; readonly do: 'attach'; readonly index: number; readonly port: PortSpec }

@@ -5,6 +5,8 @@ import { Gateway } from '../gateway/gateway.ts';
 import { DgramPort } from '../port/dgram.ts';
 import { loadNative } from '../port/native.ts';
 import { PacketPort } from '../port/packet.ts';
+import { RecordPort } from '../port/pcap/record.ts';
+import { ReplayPort } from '../port/pcap/replay.ts';
 import type { Port, PortHost } from '../port/port.ts';
 import { StreamPort } from '../port/stream.ts';
 import { TapPort } from '../port/tap.ts';
@@ -72,6 +74,7 @@ const hostOf = (index: number): PortHost => ({
   unpoll: fd => native.epollRemove(epoll, fd),
   writing: (fd, on) => native.epollWriting(epoll, fd, index, on),
   carrier: up => tell(index, { what: 'carrier', up }),
+  drop: (reason, frames) => dataplane.counters.drop(index, reason, frames),
 });
 
 function unpoll(index: number): void {
@@ -94,6 +97,10 @@ function open(index: number, spec: PortSpec): Port {
       return new DgramPort(spec.name, spec.fd, spec.mtu, spec.peer, hostOf(index));
     case 'stream':
       return new StreamPort(spec.name, spec.fd, spec.mtu, hostOf(index));
+    case 'pcap':
+      return spec.mode === 'record'
+        ? new RecordPort(spec.name, spec.fd, spec.memory, spec.snapLength)
+        : new ReplayPort(spec.name, spec.fd, spec.mtu, spec.memory, hostOf(index));
     case 'vhost-user':
       return new VhostPort(
         spec.name,

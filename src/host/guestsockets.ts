@@ -7,7 +7,7 @@
  *   datagrams  bound, and served from then on
  */
 import { chmodSync, chownSync, lstatSync, unlinkSync } from 'node:fs';
-import type { PortConfig } from '../config.ts';
+import type { SocketConfig } from '../config.ts';
 import type { PortSpec } from '../dataplane/messages.ts';
 import { OperatorError } from '../errors.ts';
 import type { Native } from '../port/native.ts';
@@ -21,7 +21,7 @@ export interface SocketListener {
   attach(name: string, port: PortSpec): void;
   detach(name: string, reason: string): void;
   /** A further guest of a server needs a port of this name; false: that can't be had. */
-  added(name: string, kind: PortConfig['kind']): boolean;
+  added(name: string, kind: SocketConfig['kind']): boolean;
   removed(name: string): void;
   warn(sentence: string): void;
 }
@@ -35,7 +35,7 @@ export interface SocketParts {
 }
 
 interface Opened {
-  readonly config: PortConfig;
+  readonly config: SocketConfig;
   /** Listening; -1: none. */
   readonly fd: number;
   /** What was made at the path, so that nothing else is removed from there. */
@@ -58,7 +58,7 @@ export class GuestSockets {
   }
 
   /** Makes a port's socket, or begins to look for its peer; throws a sentence when the path can't be had. */
-  open(config: PortConfig): void {
+  open(config: SocketConfig): void {
     const { native } = this.#parts;
     const nothing = { config, watch: undefined, retry: undefined, guests: new Map<string, number>() };
     if (config.kind !== 'dgram' && config.mode === 'client') {
@@ -183,7 +183,7 @@ export class GuestSockets {
     }
   }
 
-  #make(config: PortConfig): number {
+  #make(config: SocketConfig): number {
     const { native } = this.#parts;
     const make = (): number =>
       config.kind === 'dgram' ? native.bindDatagrams(config.path) : native.listenUnix(config.path);

@@ -5,8 +5,9 @@
  * only; a port that must keep a frame copies it. Nothing here blocks, throws or allocates.
  */
 import type { Batch } from '../dataplane/batch.ts';
+import type { Drop } from '../wire/drop.ts';
 
-export type PortKind = 'tap' | 'packet' | 'tun' | 'stream' | 'dgram' | 'vhost-user' | 'memory';
+export type PortKind = 'tap' | 'packet' | 'tun' | 'stream' | 'dgram' | 'vhost-user' | 'pcap' | 'memory';
 
 /** What `receive` returns when the device behind the port is gone; the port then wants closing. */
 export const GONE = -1;
@@ -20,6 +21,8 @@ export interface PortHost {
   writing(fd: number, on: boolean): void;
   /** The guest behind the port has come or gone, though the port stays. */
   carrier(up: boolean): void;
+  /** Counts frames that the port had to leave out of what it received. */
+  drop(reason: Drop, frames: number): void;
 }
 
 export interface Port {
@@ -49,6 +52,11 @@ export interface Port {
   transmit(batch: Batch, rows: Int32Array, count: number): number;
   /** Does `transmit` take frames whose ends are still in a guest's memory (batch.origin)? If not, they are brought in before. */
   readonly gathers?: boolean;
+  /**
+   * Of a port that is not sent floods. `all`: it records, and `transmit` is given a copy of each frame that comes in, before any
+   * stage, and of each that the gateway writes. `none`: nobody is there.
+   */
+  readonly listens?: 'all' | 'none';
   /** Is it to be served in every round, for it waits for no file at the moment? */
   readonly polls?: boolean;
   /** One of its files is ready: called before `receive`. False: it is gone. */

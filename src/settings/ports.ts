@@ -1,11 +1,12 @@
 /** Ports of all kinds as the operator writes them: `KIND:ARGS[,name=NAME][,key=value …]`. */
 import { basename, extname } from 'node:path';
 import type { PortConfig, SocketMode, TapConfig } from '../config.ts';
+import { type Keys, PCAP_KEYS, pcapIn, pcapWords } from './pcapport.ts';
 import { Refusal } from './schema.ts';
 import { MOST_PORTS, parsePortName, parseTaps } from './taps.ts';
 
 export const PORT_TEXT =
-  'expected KIND:WHERE, such as tap:tap0, stream:/run/vm1.sock, dgram:/run/vm1.sock or vhost-user:/run/vm1.sock,name=vm1';
+  'expected KIND:WHERE, such as tap:tap0, stream:/run/vm1.sock, dgram:/run/vm1.sock, vhost-user:/run/vm1.sock,name=vm1 or pcap:/tmp/all.pcapng,mode=record';
 
 /** A tap, or what is no tap. */
 export type AnyPort = ({ readonly kind: 'tap' } & TapConfig) | PortConfig;
@@ -15,15 +16,13 @@ const MAX_PATH_BYTES = 107;
 const MAX_QUEUES = 8;
 const MAX_GUESTS = 64;
 
-/** What stands behind the first comma: `name=vm1,mode=client`. */
-type Keys = ReadonlyMap<string, string>;
-
 /** The keys that a kind has beside its name. */
 const KEYS = {
   tap: [],
   stream: ['mode', 'guests'],
   dgram: ['peer'],
   'vhost-user': ['mode', 'queues'],
+  pcap: ['mode', ...PCAP_KEYS.record, ...PCAP_KEYS.replay],
 } as const satisfies Record<AnyPort['kind'], readonly string[]>;
 
 const isKind = (word: string): word is AnyPort['kind'] => Object.hasOwn(KEYS, word);
@@ -40,7 +39,7 @@ function parsePort(item: string): AnyPort {
   const [where = '', ...words] = item.slice(colon + 1).split(',');
   const keys = keysOf(words, kind);
   if (kind === 'tap') return tapIn(where);
-  const path = pathOf(where, `${kind}:/run/vm1.sock`);
+  const path = pathOf(where, kind);
   const name = nameOf(keys.get('name') ?? basename(path, extname(path)), keys.has('name'));
   switch (kind) {
     case 'stream': {
@@ -61,9 +60,11 @@ function parsePort(item: string): AnyPort {
         kind,
         name,
         path,
-        peer: peer === undefined ? undefined : pathOf(peer, 'peer=/run/guest.sock'),
+        peer: peer === undefined ? undefined : pathOf(peer, 'dgram', 'peer=/run/guest.sock'),
       };
     }
+    case 'pcap':
+      return { kind, name, path, ...pcapIn(keys) };
     case 'vhost-user':
       return { kind, name, path, mode: modeOf(keys), queues: wholeOf(keys, 'queues', MAX_QUEUES, 1) };
   }
@@ -91,13 +92,17 @@ function tapIn(where: string): AnyPort {
   return { kind: 'tap', ...(taps[0] as TapConfig) };
 }
 
-function pathOf(path: string, example: string): string {
+function pathOf(
+  path: string,
+  kind: PortConfig['kind'],
+  example = kind === 'pcap' ? 'pcap:/tmp/all.pcapng' : `${kind}:/run/vm1.sock`,
+): string {
   if (!path.startsWith('/') || path.endsWith('/') || path.includes('\0'))
     throw new Refusal(
       `has the path ${JSON.stringify(path)}; expected one from the root on, such as ${example}`,
     );
   const bytes = Buffer.byteLength(path);
-  if (bytes > MAX_PATH_BYTES)
+  if (kind !== 'pcap' && bytes > MAX_PATH_BYTES)
     throw new Refusal(
       `has a path of ${bytes} bytes; expected at most ${MAX_PATH_BYTES}, which is what a unix socket takes`,
     );
@@ -162,6 +167,7 @@ export function portText(port: AnyPort): string {
     return `tap:${name}${netns === undefined ? '' : `@${netns}`}${end === 'auto' ? '' : `:${end}`}`;
   }
   const words = [`${port.kind}:${port.path}`, `name=${port.name}`];
+  if (port.kind === 'pcap') return [...words, ...pcapWords(port)].join(',');
   if (port.kind === 'dgram') words.push(...(port.peer === undefined ? [] : [`peer=${port.peer}`]));
   else words.push(`mode=${port.mode}`);
   if (port.kind === 'stream' && port.mode === 'server') words.push(`guests=${port.guests}`);

@@ -12,20 +12,20 @@ export interface Captured {
   readonly originalLength: number;
 }
 
-const LINK_ETHERNET = 1;
+export const LINK_ETHERNET = 1;
 const MICRO = 0xa1b2c3d4;
 const NANO = 0xa1b23c4d;
-const SECTION = 0x0a0d0d0a;
-const INTERFACE = 1;
-const OLD_PACKET = 2;
-const SIMPLE_PACKET = 3;
-const ENHANCED_PACKET = 6;
-const BYTE_ORDER = 0x1a2b3c4d;
+export const SECTION = 0x0a0d0d0a;
+export const INTERFACE = 1;
+export const OLD_PACKET = 2;
+export const SIMPLE_PACKET = 3;
+export const ENHANCED_PACKET = 6;
+export const BYTE_ORDER = 0x1a2b3c4d;
 const TSRESOL = 9;
-const FILE_HEADER = 24;
-const RECORD_HEADER = 16;
+export const FILE_HEADER = 24;
+export const RECORD_HEADER = 16;
 /** A record that claims more than this is no frame: the file is broken. */
-const MAX_CAPTURED = 262_144;
+export const MAX_CAPTURED = 262_144;
 
 export type PcapForm = 'micro' | 'nano' | 'pcapng';
 
@@ -42,7 +42,7 @@ export function formOf(bytes: Uint8Array): { form: PcapForm; little: boolean } |
   return undefined;
 }
 
-const viewOf = (bytes: Uint8Array): DataView =>
+export const viewOf = (bytes: Uint8Array): DataView =>
   new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 
 /** All frames of a file. Throws an Error of one sentence that says where it is broken, and what was expected. */
@@ -52,7 +52,8 @@ export function parse(bytes: Uint8Array): Captured[] {
   return kind.form === 'pcapng' ? parseBlocks(bytes) : parseRecords(bytes, kind.little, kind.form === 'nano');
 }
 
-const broken = (at: number, expected: string): Error => new Error(`at byte ${at}: expected ${expected}`);
+export const broken = (at: number, expected: string): Error =>
+  new Error(`at byte ${at}: expected ${expected}`);
 
 function parseRecords(bytes: Uint8Array, little: boolean, nano: boolean): Captured[] {
   const mem = viewOf(bytes);
@@ -77,7 +78,7 @@ function parseRecords(bytes: Uint8Array, little: boolean, nano: boolean): Captur
   return found;
 }
 
-interface Interface {
+export interface Interface {
   readonly link: number;
   /** Bytes of a frame that were kept at the most; 0: all. */
   readonly snapLength: number;
@@ -104,7 +105,7 @@ function parseBlocks(bytes: Uint8Array): Captured[] {
       throw broken(at, `a block that fits, not one of ${size} bytes`);
     if (mem.getUint32(at + size - 4, little) !== size)
       throw broken(at + size - 4, `the block's length ${size} once more`);
-    const block = { bytes, mem, little, at, end: at + size - 4 };
+    const block = { bytes, mem, little, at, end: at + size - 4, base: 0 };
     if (type === INTERFACE) interfaces.push(parseInterface(block));
     else if (type === ENHANCED_PACKET || type === OLD_PACKET || type === SIMPLE_PACKET) {
       const frame = parsePacket(block, type, interfaces);
@@ -122,10 +123,12 @@ interface Block {
   readonly at: number;
   /** Where its trailing length begins. */
   readonly end: number;
+  /** Where in the file `bytes` begins. */
+  readonly base: number;
 }
 
-function parseInterface({ mem, little, at, end }: Block): Interface {
-  if (at + 16 > end) throw broken(at, 'an interface block with its header');
+export function parseInterface({ mem, little, at, end, base }: Block): Interface {
+  if (at + 16 > end) throw broken(base + at, 'an interface block with its header');
   let resolution = 1_000_000n;
   for (let option = at + 16; option + 4 <= end; ) {
     const code = mem.getUint16(option, little);
@@ -144,18 +147,23 @@ function parseInterface({ mem, little, at, end }: Block): Interface {
   };
 }
 
-function parsePacket(block: Block, type: number, interfaces: readonly Interface[]): Captured | undefined {
-  const { bytes, mem, little, at, end } = block;
+/** The frame of a packet block, undefined when it is none of Ethernet's. A simple block has no time: it says 0. */
+export function parsePacket(
+  block: Block,
+  type: number,
+  interfaces: readonly Interface[],
+): Captured | undefined {
+  const { bytes, mem, little, at, end, base } = block;
   const simple = type === SIMPLE_PACKET;
   const body = at + (simple ? 12 : 28);
-  if (body > end) throw broken(at, 'a packet block with its header');
+  if (body > end) throw broken(base + at, 'a packet block with its header');
   const which = simple
     ? 0
     : type === OLD_PACKET
       ? mem.getUint16(at + 8, little)
       : mem.getUint32(at + 8, little);
   const captor = interfaces[which];
-  if (captor === undefined) throw broken(at, `interface ${which} to have been described before`);
+  if (captor === undefined) throw broken(base + at, `interface ${which} to have been described before`);
   if (captor.link !== LINK_ETHERNET) return undefined;
   const originalLength = mem.getUint32(at + (simple ? 8 : 24), little);
   // A simple block does not say how much was kept: all, up to the interface's limit; padding may follow.
@@ -163,7 +171,7 @@ function parsePacket(block: Block, type: number, interfaces: readonly Interface[
     ? Math.min(originalLength, captor.snapLength || originalLength)
     : mem.getUint32(at + 20, little);
   if (kept > MAX_CAPTURED || body + kept > end)
-    throw broken(at, `a frame that fits its block, not ${kept} bytes`);
+    throw broken(base + at, `a frame that fits its block, not ${kept} bytes`);
   const ticks = simple
     ? 0n
     : (BigInt(mem.getUint32(at + 12, little)) << 32n) | BigInt(mem.getUint32(at + 16, little));

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { PortConfig } from '../../src/config.ts';
+import type { SocketConfig } from '../../src/config.ts';
 import { GuestSockets } from '../../src/host/guestsockets.ts';
 import { loadNative } from '../../src/port/native.ts';
 
@@ -16,7 +16,7 @@ const NO_GROUP = 2 ** 32;
 
 const native = loadNative();
 const path = join(folder, 'vm1.sock');
-const CONFIGS: readonly PortConfig[] = [
+const CONFIGS: readonly SocketConfig[] = [
   { kind: 'stream', name: 'vm1', path, mode: 'server', guests: 1 },
   { kind: 'dgram', name: 'vm1', path, peer: undefined },
 ];

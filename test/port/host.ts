@@ -8,5 +8,6 @@ export const hostThat = (does: Partial<PortHost> = {}): PortHost => ({
   unpoll: nothing,
   writing: nothing,
   carrier: nothing,
+  drop: nothing,
   ...does,
 });

@@ -1,5 +1,5 @@
 /** Reading captures from files: the package pcap-parser against our own codec, and sentences that name the file. */
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
@@ -7,12 +7,29 @@ import * as assert from 'uvu/assert';
 import { OperatorError } from '../../src/errors.ts';
 import { readCapture, readCaptureSync } from '../../src/port/pcap-file.ts';
 import { type Captured, emit } from '../../src/wire/pcap.ts';
+import { CaptureReader } from '../../src/wire/pcapngread.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'vswitchd-pcap-'));
 test.after(() => rmSync(folder, { recursive: true }));
 
 /** Frames for comparison: one reader hands out Buffers, the other Uint8Arrays. */
 const plain = (frames: readonly Captured[]) => frames.map(frame => ({ ...frame, data: [...frame.data] }));
+
+/** As a replay reads it, a piece at a time. */
+function streamed(path: string): Captured[] {
+  const fd = openSync(path, 'r');
+  try {
+    const reader = new CaptureReader((window, at) =>
+      readSync(fd, window, at, Math.min(window.length - at, 5_000), null),
+    );
+    const frames: Captured[] = [];
+    for (let frame = reader.next(); frame !== undefined; frame = reader.next())
+      frames.push({ ...frame, data: Uint8Array.from(frame.data) });
+    return frames;
+  } finally {
+    closeSync(fd);
+  }
+}
 
 function file(name: string, bytes: Uint8Array): string {
   const path = join(folder, name);
@@ -48,6 +65,7 @@ for (const little of [true, false]) {
     const byPackage = await readCapture(path);
     assert.is(byPackage.length, 300);
     assert.equal(plain(byPackage), plain(readCaptureSync(path)));
+    assert.equal(plain(byPackage), plain(streamed(path)));
   });
 }
 
@@ -91,6 +109,11 @@ if (captures === undefined) console.log('VSWITCHD_CAPTURES names no folder: real
     if (own.length > 20_000) continue; // too slow by the package
     const byPackage = await readCapture(path);
     assert.is(byPackage.length, own.length, name);
+    assert.equal(
+      streamed(path),
+      own.map(frame => ({ ...frame, data: Uint8Array.from(frame.data) })),
+      name,
+    );
     for (const [i, frame] of own.entries()) {
       const other = byPackage[i]!;
       assert.ok(Buffer.compare(frame.data, other.data) === 0, `${name}, frame ${i}`);

@@ -10,6 +10,8 @@ import { fdbMemory } from '../../../src/dataplane/fdb.ts';
 import { MemoryPort } from '../../../src/port/memory.ts';
 import { loadNative } from '../../../src/port/native.ts';
 import { Finisher } from '../../../src/port/offload.ts';
+import { RecordPort } from '../../../src/port/pcap/record.ts';
+import { PcapRing, pcapRingMemory } from '../../../src/port/pcap/ring.ts';
 import { VhostPort } from '../../../src/port/vhost/port.ts';
 import { Feature, Request } from '../../../src/port/vhost/protocol.ts';
 import { VNET_SIZE } from '../../../src/wire/vnet.ts';
@@ -77,6 +79,8 @@ function withGuests(optionsA: GuestOptions, optionsB: GuestOptions, act: (bench:
     }
   }
 }
+
+const hex = (frame: Uint8Array): string => Buffer.from(frame).toString('hex');
 
 /** From one guest's MAC to another's, with bytes by which it is known. */
 function frameOf(from: number, to: number, bytes: number, mark: number): Uint8Array {
@@ -230,6 +234,29 @@ test('to a port that is none, and to all: what stayed in guest memory is brought
         .map(({ frame }) => [Buffer.compare(frame, unknown), Buffer.compare(frame, all)].includes(0)),
       [true, true],
     );
+  });
+});
+
+test('a recording has whole frames, though their ends were in guest memory, and the guest gets them all the same', () => {
+  withGuests({}, {}, bench => {
+    meet(bench);
+    const { dataplane, a, b, turn } = bench;
+    const memory = pcapRingMemory(262_144);
+    const ring = new PcapRing(memory);
+    const fd = native.eventCreate();
+    dataplane.attach(4, new RecordPort('all', fd, memory, 65_557));
+    const sent = [60, 192, 193, 256, 257, 1_000, 1_514].map((bytes, mark) => frameOf(1, 2, bytes, mark));
+    for (const frame of sent) a.send(frame);
+    turn();
+    const recorded: Uint8Array[] = [];
+    while (ring.next()) recorded.push(ring.bytes.slice(ring.at, ring.at + ring.kept));
+    assert.equal(recorded.map(hex), sent.map(hex));
+    assert.equal(
+      b.received().map(got => hex(got.frame)),
+      sent.map(hex),
+    );
+    dataplane.detach(4);
+    native.close(fd);
   });
 });
 
