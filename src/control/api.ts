@@ -16,7 +16,9 @@ import { chmodSync, chownSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { dirname } from 'node:path';
 import { OperatorError } from '../errors.ts';
-import { METRICS_TYPE, metricsText } from './metrics.ts';
+import { METRICS_TYPE } from './exposition.ts';
+import type { ApiFigures } from './figures.ts';
+import { RequestCounts } from './requests.ts';
 import { EventStreams, type StreamLimits, type Subscribe } from './stream.ts';
 import type { Actions, Views } from './views.ts';
 
@@ -35,6 +37,7 @@ interface Answer {
 export class Api {
   readonly #server: Server;
   readonly #streams: EventStreams;
+  readonly #requests = new RequestCounts();
 
   constructor(
     readonly path: string,
@@ -42,14 +45,16 @@ export class Api {
     actions: Actions,
     events: Subscribe = () => () => undefined,
     limits?: StreamLimits,
+    metrics: (api: ApiFigures) => string = () => '',
   ) {
     this.#streams = new EventStreams(events, limits);
     this.#server = createServer((request, response) => {
+      response.on('close', () => this.#requests.add(request.method, response.statusCode));
       if (request.method === 'GET' && request.url === '/v1/events') {
         this.#stream(response);
         return;
       }
-      answer(request, views, actions).then(
+      answer(request, views, actions, () => metrics(this.figures())).then(
         said => send(response, said),
         (error: unknown) => send(response, refused(error)),
       );
@@ -71,6 +76,11 @@ export class Api {
     chmodSync(this.path, SOCKET_MODE);
   }
 
+  /** What it has answered, and to how many it tells what happens. */
+  figures(): ApiFigures {
+    return { requests: this.#requests.list(), readers: this.#streams.readers };
+  }
+
   #stream(response: ServerResponse): void {
     try {
       this.#streams.open(response);
@@ -89,11 +99,15 @@ export class Api {
 
 const isResource = (views: Views, name: string): name is keyof Views => Object.hasOwn(views, name);
 
-async function answer(request: IncomingMessage, views: Views, actions: Actions): Promise<Answer> {
+async function answer(
+  request: IncomingMessage,
+  views: Views,
+  actions: Actions,
+  metrics: () => string,
+): Promise<Answer> {
   const { method = '', url = '/' } = request;
   const body = await bodyOf(request);
-  if (url === '/metrics' && method === 'GET')
-    return { status: 200, body: metricsText(views), type: METRICS_TYPE };
+  if (url === '/metrics' && method === 'GET') return { status: 200, body: metrics(), type: METRICS_TYPE };
   const forward = /^\/v1\/forwards\/([\w/]+)$/.exec(url)?.[1];
   if (forward !== undefined && method === 'DELETE') {
     await actions.removeForward(forward);
