@@ -52,12 +52,22 @@ export class Exporter {
     await new Promise<void>(resolve => this.#server.close(() => resolve()));
   }
 
+  /** A fault of ours is told: thrown here it would end the switch. */
+  #show(response: ServerResponse): void {
+    try {
+      const text = this.#metrics();
+      response.writeHead(200, { 'content-type': METRICS_TYPE });
+      response.end(text);
+    } catch (error) {
+      end(response, 500, `${String(error)}\n`);
+    }
+  }
+
   #answer({ method, url = '/' }: IncomingMessage, response: ServerResponse): void {
     if (url !== '/metrics' && !url.startsWith('/metrics?')) {
       end(response, 404, 'there is nothing here but /metrics\n');
     } else if (method === 'GET' || method === 'HEAD') {
-      response.writeHead(200, { 'content-type': METRICS_TYPE });
-      response.end(this.#metrics());
+      this.#show(response);
     } else {
       response.setHeader('allow', 'GET, HEAD');
       end(response, 405, `/metrics does not take ${method}\n`);

@@ -63,6 +63,20 @@ test('shows figures, and nothing else', () =>
 test('at an IPv6 address', () =>
   withExporter('::1', async port => assert.is((await asked('::1', port, 'GET', '/metrics')).status, 200)));
 
+test('figures that can’t be had are a 500, and the next are shown', async () => {
+  let broken = true;
+  const exporter = new Exporter({ address: '127.0.0.1', port: 0 }, () => {
+    if (broken) throw new Error('no figures');
+    return 'a 1\n';
+  });
+  const port = await exporter.listen();
+  const { status, body } = await asked('127.0.0.1', port, 'GET', '/metrics');
+  assert.equal([status, body], [500, 'Error: no figures\n']);
+  broken = false;
+  assert.is((await asked('127.0.0.1', port, 'GET', '/metrics')).status, 200);
+  await exporter.close();
+});
+
 test('an address in use, and one of another host', () =>
   withExporter('127.0.0.1', async port => {
     assert.is(
