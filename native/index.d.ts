@@ -122,7 +122,7 @@ export function epollWriting(epoll: number, fd: number, tag: number, on: boolean
 export function epollRemove(epoll: number, fd: number): void;
 /**
  * Hot. Waits up to `timeoutMs` (-1: for ever, 0: not at all); fills tags[0 … n - 1] with the tags that are ready or in error and returns n.
- * clock[0] is the monotonic time after the wait, ms with fraction.
+ * clock[0] is the monotonic time after the wait, ms with fraction; clock[1] that before it, where it may sleep.
  */
 export function wait(epoll: number, tags: Int32Array, timeoutMs: number, clock: Float64Array): number;
 

@@ -161,6 +161,13 @@ export type UplinkConfig =
 
 export type NatFiltering = 'endpoint' | 'address' | 'address-port';
 
+/** An address of the host, and a TCP port. */
+export interface Endpoint {
+  /** IPv4, or IPv6 without brackets. */
+  readonly address: string;
+  readonly port: number;
+}
+
 export interface Config {
   readonly name: string;
   /** NO_SUBNET where the uplink is a LAN and nobody names one: then it is a label. */
@@ -190,6 +197,8 @@ export interface Config {
   /** Are leases freed when their port stays down? */
   readonly releaseOnDetach: boolean;
   readonly cloudInit: CloudInitConfig | undefined;
+  /** Where figures are shown by TCP; undefined: nowhere. */
+  readonly metrics: Endpoint | undefined;
   readonly stateDir: string;
   readonly runDir: string;
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error';
@@ -279,6 +288,7 @@ function complete(given: GivenSettings, subnet: Subnet, usualProbeMs = DEFAULT_P
     firewall: given.value('firewall') ?? 'auto',
     leaseHook: given.value('lease-hook'),
     releaseOnDetach: given.value('release-on-detach') ?? false,
+    metrics: given.value('metrics'),
   });
 }
 
@@ -381,6 +391,7 @@ function freeze(config: Config): Config {
     config.egress.rules,
     ...config.egress.rules,
     config.cloudInit,
+    config.metrics,
   ])
     Object.freeze(value);
   return Object.freeze(config);

@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { BOOT, OPTION, parseBoots, parseOptions, parseTagRules, TAG } from './settings/dhcpoptions.ts';
 import { parseRecords, RECORD } from './settings/dnsrecord.ts';
 import { EGRESS, parseEgressRules } from './settings/egress.ts';
+import { ENDPOINT, parseEndpoint } from './settings/endpoint.ts';
 import { FORWARD, parseForwards } from './settings/forward.ts';
 import {
   ADDRESS,
@@ -350,6 +351,15 @@ export const SETTINGS = {
       'none: leave the host as it is (default: auto)',
     ),
     schema: oneOf('nft', 'iptables', 'ufw', 'firewalld', 'none', 'auto'),
+  },
+  metrics: {
+    flags: '--metrics <ADDRESS:PORT>',
+    group: 'host',
+    help: lines(
+      'figures for Prometheus by HTTP at /metrics: 127.0.0.1:9560, [::1]:9560;',
+      'whoever reaches it reads them, without authentication (default: off)',
+    ),
+    schema: text(ENDPOINT, parseEndpoint),
   },
   'state-dir': {
     flags: '--state-dir <DIR>',

@@ -12,12 +12,16 @@ import { join } from 'node:path';
 import { monotonicMs } from './clock.ts';
 import type { Config } from './config.ts';
 import { Api } from './control/api.ts';
+import { Exporter } from './control/exporter.ts';
+import type { ApiFigures } from './control/figures.ts';
+import { metricsText } from './control/metrics.ts';
 import type { Views } from './control/views.ts';
 import { BY_ADDRESS, FLOOD } from './dataplane/batch.ts';
 import { type GatewaySettings, UPLINK_PORT } from './dataplane/messages.ts';
 import { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
 import { checkHooks, Life } from './events/life.ts';
+import { figuresOf } from './figures.ts';
 import { Forwarding } from './forwarding.ts';
 import { MAX_NAMES } from './gateway/nametable.ts';
 import { make, readPresent } from './host/apply.ts';
@@ -159,10 +163,12 @@ export class Switch {
       ...{ ports: this.#ports, made: ports, dhcp: this.#dhcp, forwarding, life: this.#life, naming },
       egress: { policy: this.#gateway.egress, names },
     });
-    await this.#listen(views, { forwarding, metadata, ports });
+    await this.#listen(views, plane, { forwarding, metadata, ports });
   }
 
-  async #listen(views: Views, { forwarding, metadata, ports }: Steered): Promise<void> {
+  async #listen(views: Views, plane: Plane, { forwarding, metadata, ports }: Steered): Promise<void> {
+    const metrics = (figures: ApiFigures): string =>
+      metricsText(views, figuresOf(this.#config, plane.memory), figures);
     const api = new Api(
       socketPath(this.#config),
       views,
@@ -176,9 +182,15 @@ export class Switch {
         setPort: (name, up) => ports.set(name, up),
       },
       listener => this.#life.events.on(listener),
+      undefined,
+      metrics,
     );
     await api.listen(groupId(SOCKET_GROUP));
     this.#endings.push(() => api.close());
+    if (this.#config.metrics === undefined) return;
+    const exporter = new Exporter(this.#config.metrics, () => metrics(api.figures()));
+    this.#endings.push(() => exporter.close());
+    await exporter.listen();
   }
 
   async #openPorts(parts: Pick<PortsParts, 'plane' | 'journal' | 'shields'>): Promise<Ports> {

@@ -307,6 +307,12 @@ const BAD: [Given, string][] = [
     '--lan eth0: is given beside firewall none, which holds nothing; expected',
   ],
   [{ 'state-dir': 'state' }, '--state-dir state: expected an absolute path'],
+  [{ metrics: '9560' }, '--metrics 9560: expected an address of this host and a TCP port, such as'],
+  [{ metrics: 'localhost:9560' }, '--metrics localhost:9560: expected an address'],
+  [{ metrics: '::1:9560' }, '--metrics ::1:9560: expected an address'],
+  [{ metrics: '[127.0.0.1]:9560' }, '--metrics [127.0.0.1]:9560: expected an address'],
+  [{ metrics: '127.0.0.1:65536' }, '--metrics 127.0.0.1:65536: expected an address'],
+  [{ metrics: '127.0.0.1:0' }, '--metrics 127.0.0.1:0: expected an address'],
   [{ 'log-level': 'loud' }, '--log-level loud: expected trace, debug, info, warn or error'],
 ];
 

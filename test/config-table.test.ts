@@ -85,6 +85,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
     firewall: 'auto',
     leaseHook: undefined,
     releaseOnDetach: false,
+    metrics: undefined,
     stateDir: '/var/lib/vswitchd',
     runDir: '/run/vswitchd',
     logLevel: 'info',

@@ -47,6 +47,12 @@ napi_value epollRemove(napi_env env, napi_callback_info info) {
   return undefined(env);
 }
 
+static double monotonic_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+}
+
 napi_value wait_(napi_env env, napi_callback_info info) {
   napi_value v[4];
   int32_t epoll, timeout_ms, *tags;
@@ -57,9 +63,10 @@ napi_value wait_(napi_env env, napi_callback_info info) {
       !arg_int(env, v[2], "timeoutMs", -1, INT32_MAX, &timeout_ms) ||
       !arg_array(env, v[3], "clock", napi_float64_array, (void **)&clock, &clock_length))
     return NULL;
-  if (room < 1 || clock_length < 1) return throw_range(env, "tags and clock must have an element");
+  if (room < 1 || clock_length < 2) return throw_range(env, "tags must have an element, clock two");
   struct epoll_event events[MAX_READY];
   const int max = room < MAX_READY ? (int)room : MAX_READY;
+  if (timeout_ms != 0) clock[1] = monotonic_ms();
   long ready = syscall(SYS_epoll_pwait, epoll, events, max, timeout_ms, NULL, 0);
   if (ready < 0) {
     /* An interruption is an early end of the wait: the caller looks round and waits again. */
@@ -67,9 +74,7 @@ napi_value wait_(napi_env env, napi_callback_info info) {
     ready = 0;
   }
   for (long i = 0; i < ready; i++) tags[i] = (int32_t)events[i].data.u64;
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  clock[0] = (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
+  clock[0] = monotonic_ms();
   return from_int(env, (int32_t)ready);
 }
 

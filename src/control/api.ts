@@ -6,6 +6,8 @@ import { chmodSync, chownSync, mkdirSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { dirname } from 'node:path';
 import { OperatorError } from '../errors.ts';
+import type { ApiFigures } from './figures.ts';
+import { RequestCounts } from './requests.ts';
 import { bodyFor, find, type Parts } from './routes.ts';
 import { EventStreams, type StreamLimits, type Subscribe } from './stream.ts';
 import type { Actions, Views } from './views.ts';
@@ -27,6 +29,7 @@ interface Answer {
 export class Api {
   readonly #server: Server;
   readonly #streams: EventStreams;
+  readonly #requests = new RequestCounts();
 
   constructor(
     readonly path: string,
@@ -34,15 +37,17 @@ export class Api {
     actions: Actions,
     events: Subscribe = () => () => undefined,
     limits?: StreamLimits,
+    metrics: (api: ApiFigures) => string = () => '',
   ) {
     this.#streams = new EventStreams(events, limits);
     this.#server = createServer((request, response) => {
+      response.on('close', () => this.#requests.add(request.method, response.statusCode));
       const found = find(request.method ?? '', request.url ?? '');
       if ('route' in found && found.route.streams) {
         this.#stream(response);
         return;
       }
-      answer(request, { views, actions }).then(
+      answer(request, { views, actions, metrics: () => metrics(this.figures()) }).then(
         said => send(response, said),
         (error: unknown) => send(response, refused(error)),
       );
@@ -62,6 +67,11 @@ export class Api {
     });
     if (group !== undefined) chownSync(this.path, -1, group);
     chmodSync(this.path, SOCKET_MODE);
+  }
+
+  /** What it has answered, and to how many it tells what happens. */
+  figures(): ApiFigures {
+    return { requests: this.#requests.list(), readers: this.#streams.readers };
   }
 
   #stream(response: ServerResponse): void {

@@ -1,31 +1,27 @@
-/** The switch's figures as Prometheus reads them: the text exposition format, version 0.0.4. */
+/** The switch's figures as Prometheus reads them. All labels have few values: no guest can make a series, but by its port. */
+import { by, counter, type Family, gauge, histogram, one, type Sample, textOf } from './exposition.ts';
+import type { ApiFigures, Figures, FlowFigures, LoopFigures } from './figures.ts';
+import { processFamilies } from './process.ts';
 import type { DhcpView, DnsView, EgressView, PortView, StatusView, Views } from './views.ts';
 
-export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
-
-type Labels = Readonly<Record<string, string>>;
-type Sample = readonly [labels: Labels, value: number];
-
-interface Family {
-  /** Without `vswitchd_`. */
-  readonly name: string;
-  readonly kind: 'counter' | 'gauge';
-  readonly help: string;
-  readonly samples: readonly Sample[];
-}
+type Shown = Pick<Views, 'status' | 'ports' | 'dhcp' | 'dns' | 'egress'>;
 
 /** All families, one after the other; those of a service that is off are left out. */
-export function metricsText(views: Pick<Views, 'status' | 'ports' | 'dhcp' | 'dns' | 'egress'>): string {
-  const [dhcp, dns] = [views.dhcp(), views.dns()];
-  return [
-    ...statusFamilies(views.status()),
-    ...portFamilies(views.ports()),
+export function metricsText(views: Shown, figures: Figures, api: ApiFigures): string {
+  const [status, ports, dhcp, dns] = [views.status(), views.ports(), views.dhcp(), views.dns()];
+  const { flows } = figures;
+  return textOf([
+    ...statusFamilies(status),
+    ...uplinkFamilies(status, ports),
+    ...portFamilies(ports),
+    ...loopFamilies(figures.loop),
+    ...(flows === undefined ? [] : flowFamilies(flows)),
     ...egressFamilies(views.egress()),
     ...(dhcp === null ? [] : dhcpFamilies(dhcp)),
     ...(dns === null ? [] : dnsFamilies(dns)),
-  ]
-    .map(familyText)
-    .join('');
+    ...apiFamilies(api),
+    ...processFamilies(status.version),
+  ]);
 }
 
 const statusFamilies = (status: StatusView): Family[] => [
@@ -109,30 +105,51 @@ const dnsFamilies = ({
   ),
 ];
 
-const familyOf =
-  (kind: Family['kind']) =>
-  (name: string, help: string, samples: readonly Sample[]): Family => ({ name, kind, help, samples });
-
-const gauge = familyOf('gauge');
-const counter = familyOf('counter');
-
-const one = (value: number): Sample[] => [[{}, value]];
-
-const by = (label: string, counts: Readonly<Record<string, number>>): Sample[] =>
-  Object.entries(counts).map(([key, count]) => [{ [label]: key }, count]);
-
-const familyText = ({ name, kind, help, samples }: Family): string =>
-  [
-    `# HELP vswitchd_${name} ${help}`,
-    `# TYPE vswitchd_${name} ${kind}`,
-    ...samples.map(([labels, value]) => `vswitchd_${name}${labelsText(labels)} ${value}`),
-    '',
-  ].join('\n');
-
-function labelsText(labels: Labels): string {
-  const words = Object.entries(labels).map(([name, value]) => `${name}="${escaped(value)}"`);
-  return words.length === 0 ? '' : `{${words.join(',')}}`;
+/** By the name of its port, which an isolated network has none of. */
+function uplinkFamilies({ uplink, uplinkPort }: StatusView, ports: readonly PortView[]): Family[] {
+  const port = ports.find(({ name }) => name === uplinkPort);
+  if (port === undefined) return [];
+  const samples: Sample[] = [[{ port: port.name, uplink }, Number(port.up)]];
+  return [gauge('uplink_up', '1 while the way out has a carrier: of passt, while it is connected.', samples)];
 }
 
-const escaped = (value: string): string =>
-  value.replaceAll('\\', '\\\\').replaceAll('"', '\\"').replaceAll('\n', '\\n');
+const loopFamilies = ({ rounds, busyS, waitS, batches, latencies }: LoopFigures): Family[] => [
+  counter('loop_rounds_total', "Rounds of the data plane's loop.", one(rounds)),
+  counter('loop_busy_seconds_total', 'Time of rounds with frames, commands or timers.', one(busyS)),
+  counter(
+    'loop_wait_seconds_total',
+    'Time asleep, and of rounds that looked for frames in vain. Occupancy: busy / (busy + wait).',
+    one(waitS),
+  ),
+  histogram('batch_frames', 'Frames that a port gave at a time, where there were any.', batches),
+  histogram(
+    'dataplane_latency_seconds',
+    'Upper bound, a sample a received frame, of the time from being read to being handed to its port: how long its round ' +
+      'of the loop took. Time in queues before and after, and with the control thread, is not in it.',
+    latencies,
+  ),
+];
+
+const flowFamilies = ({ most, counts, opened, refused }: FlowFigures): Family[] => [
+  gauge(
+    'flows',
+    'Sessions of the NAT, by protocol and state; some may have run out within the last seconds.',
+    counts.map(({ protocol, state, count }): Sample => [{ protocol, state }, count]),
+  ),
+  gauge('flows_max', 'Sessions that there may be.', one(most)),
+  counter('flows_opened_total', 'Sessions opened.', one(opened)),
+  counter(
+    'flows_refused_total',
+    'Packets for which no session was opened, by reason.',
+    by('reason', refused),
+  ),
+];
+
+const apiFamilies = ({ requests, readers }: ApiFigures): Family[] => [
+  counter(
+    'api_requests_total',
+    'Requests answered on the control socket.',
+    requests.map(({ method, code, count }): Sample => [{ method, code: String(code) }, count]),
+  ),
+  gauge('event_stream_readers', 'Readers of the stream of events.', one(readers)),
+];

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 import { OperatorError } from '../errors.ts';
-import { METRICS_TYPE, metricsText } from './metrics.ts';
+import { METRICS_TYPE } from './exposition.ts';
 import * as schemas from './schemas.ts';
 import type { Actions, Views } from './views.ts';
 
@@ -12,6 +12,8 @@ import type { Actions, Views } from './views.ts';
 export interface Parts {
   readonly views: Views;
   readonly actions: Actions;
+  /** The figures' text. */
+  metrics(): string;
 }
 
 /** What is asked of a route: the words in its path by their names, and its body. */
@@ -163,7 +165,7 @@ export const ROUTES: readonly Route[] = [
     summary: 'Figures for Prometheus',
     answer: z.string(),
     type: METRICS_TYPE,
-    act: ({ views }) => metricsText(views),
+    act: ({ metrics }) => metrics(),
   },
 ];
 
@@ -208,9 +210,10 @@ function plain(word: string): string {
 export function bodyFor({ body: schema }: Route, text: string): unknown {
   if (schema === undefined) return undefined;
   const expected = `expected ${JSON.stringify(schema.meta()?.['example'])}`;
-  const said = schema.safeParse(json(text, expected));
+  const value = json(text, expected);
+  const said = schema.safeParse(value);
   if (said.success) return said.data;
-  throw new OperatorError(`${faultIn(said.error.issues[0])}; ${expected}`, { code: 'Usage' });
+  throw new OperatorError(`${faultIn(value, said.error.issues[0])}; ${expected}`, { code: 'Usage' });
 }
 
 function json(text: string, expected: string): unknown {
@@ -221,12 +224,10 @@ function json(text: string, expected: string): unknown {
   }
 }
 
-function faultIn(issue: z.core.$ZodIssue | undefined): string {
-  if (issue === undefined || (issue.path.length === 0 && issue.code === 'invalid_type'))
+function faultIn(body: unknown, issue: z.core.$ZodIssue | undefined): string {
+  if (typeof body !== 'object' || body === null || issue === undefined || Array.isArray(body))
     return 'the body is no object';
   if (issue.code === 'unrecognized_keys') return `the body has an unknown ${issue.keys.join(', ')}`;
-  const at = issue.path.join('.');
-  return issue.code === 'invalid_type' && issue.input === undefined
-    ? `the body has no ${at}`
-    : `the body's ${at} is of the wrong kind`;
+  const at = String(issue.path[0]);
+  return at in body ? `the body's ${at} is of the wrong kind` : `the body has no ${at}`;
 }

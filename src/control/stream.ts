@@ -51,6 +51,10 @@ export class EventStreams {
     this.#unsubscribe ??= this.#subscribe(event => this.#tell(event));
   }
 
+  get readers(): number {
+    return this.#readers.size;
+  }
+
   /** Ends every stream. */
   close(): void {
     for (const { response } of this.#readers) response.end();

@@ -15,6 +15,7 @@ import { Batch, BY_ADDRESS, DROPPED, FLOOD, GATEWAY_PORT, LOOK_UP, MAX_PORTS, ty
 import { Counters } from './counters.ts';
 import { Fdb } from './fdb.ts';
 import { EgressLists } from './lists.ts';
+import { LoopStats } from './loopstats.ts';
 import { pipeline, type StageMaker } from './pipeline.ts';
 
 /** The gateway as the data plane sees it: a stage with timers. */
@@ -28,6 +29,8 @@ export interface GatewayStage extends StageMaker {
 export interface DataplaneOptions {
   readonly fdbMemory: SharedArrayBuffer;
   readonly counterMemory: SharedArrayBuffer;
+  /** Undefined: nobody reads how the loop fares. */
+  readonly loopMemory?: SharedArrayBuffer;
   readonly maxMacs: number;
   readonly ageingS: number;
   readonly seed: number;
@@ -44,6 +47,7 @@ export interface DataplaneOptions {
 export class Dataplane {
   readonly counters: Counters;
   readonly fdb: Fdb;
+  readonly stats: LoopStats;
   readonly #batch: Batch;
   readonly #stages: readonly Stage[];
   readonly #gateway: GatewayStage | undefined;
@@ -62,6 +66,7 @@ export class Dataplane {
   constructor(options: DataplaneOptions) {
     this.#batch = new Batch(options.arenaBytes);
     this.counters = new Counters(options.counterMemory);
+    this.stats = new LoopStats(options.loopMemory);
     this.fdb = new Fdb(options.fdbMemory, options.maxMacs, options.ageingS, options.seed);
     this.#gateway = options.gateway;
     this.#uplink = options.uplink;
@@ -123,6 +128,7 @@ export class Dataplane {
       return 0;
     }
     if (received > 0) {
+      this.stats.burst(received);
       const stages = this.#stages;
       const last = stages.length - 1;
       const records = this.#recorders.length > 0;

@@ -48,12 +48,14 @@ export interface LoopParts {
 /** Epoll tags are port indices; the loop's own file gets WAKE. */
 export function run(epoll: number, parts: LoopParts): void {
   const { native, dataplane, inject } = parts;
+  const { stats } = dataplane;
   const tags = new Int32Array(MAX_READY);
-  const clock = new Float64Array(1);
+  const clock = new Float64Array(2);
   const deliver = (frame: Uint8Array, egress: number): void =>
     dataplane.inject(frame, egress, clock[0] as number);
   native.epollAdd(epoll, parts.wakeFd, WAKE);
   native.wait(epoll, tags, 0, clock);
+  stats.start(clock);
   let ticked = clock[0] as number;
   let spins = false;
   let busyMs = ticked;
@@ -61,6 +63,7 @@ export function run(epoll: number, parts: LoopParts): void {
   let awaitedMs = 0; // till when an answer is looked for; 0: none is
   let impatience = 0;
   let unasked = 0;
+  let worked = false;
   for (;;) {
     const polls = dataplane.polls;
     let ready = 0;
@@ -68,6 +71,8 @@ export function run(epoll: number, parts: LoopParts): void {
       const sleeps = !polls && !spins && nowMs >= awaitedMs && inject.rest();
       ready = native.wait(epoll, tags, sleeps ? IDLE_TICK_MS : 0, clock);
       if (sleeps) inject.look();
+      stats.round(clock, sleeps, worked);
+      worked = ready > 0;
       nowMs = clock[0] as number;
     }
     // Files are asked for at every round, but not while those who need none keep the loop busy.
@@ -75,8 +80,10 @@ export function run(epoll: number, parts: LoopParts): void {
     else if (unasked <= 0) unasked = UNASKED_ROUNDS;
     let injected = 0;
     while (injected < MAX_INJECTED && inject.pop(deliver)) injected++;
-    if (injected > 0) awaitedMs = 0;
-    else if (awaitedMs > 0 && nowMs >= awaitedMs) {
+    if (injected > 0) {
+      awaitedMs = 0;
+      worked = true;
+    } else if (awaitedMs > 0 && nowMs >= awaitedMs) {
       awaitedMs = 0;
       impatience = IMPATIENT_PUNTS;
     }
@@ -95,6 +102,7 @@ export function run(epoll: number, parts: LoopParts): void {
     }
     if (nowMs - ticked >= TICK_MS) {
       dataplane.tick(nowMs);
+      worked = true;
       ticked = nowMs;
     }
     if (!parts.notify()) continue;

@@ -8,6 +8,7 @@ import type { Ip4, Mac } from '../wire/address.ts';
 /** Memory that both threads see. The worker writes all of it but the inject ring's tail and `acknowledged`'s readers. */
 export interface SharedMemory {
   readonly counters: SharedArrayBuffer;
+  readonly loop: SharedArrayBuffer;
   readonly fdb: SharedArrayBuffer;
   readonly flows: SharedArrayBuffer;
   /** Worker to control: DHCP, DNS, watched DNS answers and whatever else the gateway does not answer by itself. */

@@ -10,6 +10,7 @@ import type { NatForward } from '../gateway/nat.ts';
 import { loadNative } from '../port/native.ts';
 import { counterMemory } from './counters.ts';
 import { fdbMemory } from './fdb.ts';
+import { loopMemory } from './loopstats.ts';
 import type { Command, Event, PortSpec, SharedMemory, WorkerSettings } from './messages.ts';
 import { FrameRing, ringMemory } from './ring.ts';
 
@@ -60,6 +61,7 @@ export class Plane extends EventEmitter<PlaneEvents> {
     super();
     this.memory = {
       counters: counterMemory(),
+      loop: loopMemory(),
       fdb: fdbMemory(settings.maxMacs),
       flows: flowMemory(settings.gateway.maxFlows),
       punt: ringMemory(PUNT_SLOTS),

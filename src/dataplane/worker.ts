@@ -52,6 +52,7 @@ const attachments = new Map<number, number>();
 const dataplane = new Dataplane({
   fdbMemory: settings.memory.fdb,
   counterMemory: settings.memory.counters,
+  loopMemory: settings.memory.loop,
   maxMacs: settings.maxMacs,
   ageingS: settings.ageingS,
   seed: settings.seed,

@@ -35,9 +35,14 @@ export const M_FORWARD = 6; // 1: a port forward, which lives without flows and 
 /** Mappings beside those of flows: port forwards. */
 export const MAX_FORWARDS = 1_024;
 
-const HEADER_WORDS = 16;
-const H_MAX = 0;
+export const HEADER_WORDS = 16;
+export const H_MAX = 0;
 export const H_COUNT = 1;
+/** Counts since the start, 32 bits without a sign: flows opened, and refused by reason. */
+export const H_OPENED = 2;
+export const H_TABLE_FULL = 3;
+export const H_GUEST_FULL = 4;
+export const H_NO_PORT = 5;
 /** Protocols with ports of their own: ICMP, TCP, UDP. */
 const SPACES = 3;
 export const PORTS = 65_536;

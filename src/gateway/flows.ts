@@ -12,6 +12,7 @@
  * question nor a flow's end walks over the others: a guest that scans a host from one port makes thousands of them.
  */
 import type { Ip4 } from '../wire/address.ts';
+import { Drop } from '../wire/drop.ts';
 import {
   F_DUE,
   F_EXPIRES,
@@ -29,6 +30,10 @@ import {
   FLOW_WORDS,
   type FlowParts,
   H_COUNT,
+  H_GUEST_FULL,
+  H_NO_PORT,
+  H_OPENED,
+  H_TABLE_FULL,
   M_EXTERNAL_PORT,
   M_FLOWS,
   M_FORWARD,
@@ -248,6 +253,21 @@ export class FlowTable {
   guestFull = (insideIp: Ip4): boolean =>
     (this.#guestFlows[insideIp & (GUESTS - 1)] as number) >= this.#maxGuestFlows;
 
+  /** Why no flow can be opened for a guest, which is counted. */
+  refuse(insideIp: Ip4): Drop {
+    if (this.full) {
+      this.#count(H_TABLE_FULL);
+      return Drop.NatTableFull;
+    }
+    const guest = this.guestFull(insideIp);
+    this.#count(guest ? H_GUEST_FULL : H_NO_PORT);
+    return guest ? Drop.NatGuestFull : Drop.NatNoPort;
+  }
+
+  #count(what: number): void {
+    this.#header[what] = (this.#header[what] as number) + 1;
+  }
+
   /** A new flow over a mapping, to be given a time to live; the caller has seen that neither table nor guest is full. */
   open(mapping: number, remoteIp: Ip4, remotePort: number): number {
     const flow = this.#freeFlow;
@@ -272,6 +292,7 @@ export class FlowTable {
     this.#mappings[from + M_FLOWS] = (this.#mappings[from + M_FLOWS] as number) + 1;
     this.#countGuest(flows[at + F_INSIDE_IP] as number, 1);
     this.#header[H_COUNT] = this.count + 1;
+    this.#count(H_OPENED);
     return flow;
   }
 

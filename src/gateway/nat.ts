@@ -97,7 +97,7 @@ export class Nat {
     const remotePort = protocol === ip4.ICMP ? 0 : udp.destinationPort(mem, l4);
     const flow = this.#flowOut(batch, row, protocol, insideIp, insidePort, remoteIp, remotePort);
     if (flow === DENIED) return Drop.EgressDenied;
-    if (flow < 0) return this.#whyNot(insideIp);
+    if (flow < 0) return this.#flows.refuse(insideIp);
     this.#refresh(flow, protocol, mem, l4, batch.nowS, true);
     rewrite(batch, row, l3, l4, protocol, this.#address, this.#flows.externalPort(flow), true);
     return Drop.None;
@@ -173,7 +173,7 @@ export class Nat {
       if (this.#flows.mappingAt(protocol, externalPort) !== mapping) return Drop.NatNoMapping;
       if (!this.#admits(mapping, protocol, remoteIp, nowS)) return Drop.NatFiltered;
       if (protocol === ip4.TCP || this.#flows.isForward(mapping)) {
-        if (this.#flows.full || this.#flows.guestFull(insideIp)) return this.#whyNot(insideIp);
+        if (this.#flows.full || this.#flows.guestFull(insideIp)) return this.#flows.refuse(insideIp);
         flow = this.#flows.open(mapping, remoteIp, remotePort);
       }
     } else if (this.#flows.externalPort(flow) !== externalPort) return Drop.NatNoPort; // its answers would come from there
@@ -201,12 +201,6 @@ export class Nat {
     let mapping = flows.mappingOf(protocol, insideIp, insidePort);
     if (mapping < 0) mapping = flows.map(protocol, insideIp, insidePort);
     return mapping < 0 ? -1 : flows.open(mapping, remoteIp, remotePort);
-  }
-
-  /** Why no flow can be opened for a guest. */
-  #whyNot(insideIp: Ip4): Drop {
-    if (this.#flows.full) return Drop.NatTableFull;
-    return this.#flows.guestFull(insideIp) ? Drop.NatGuestFull : Drop.NatNoPort;
   }
 
   /** May a remote endpoint that the guest has not spoken to send to the mapping? RFC 4787 §5. */

@@ -43,8 +43,11 @@ export const timeoutS = (state: number): number =>
     ? ESTABLISHED_S
     : TRANSITORY_S;
 
+/** The words for states. */
+export const STATES = ['opening', 'established', 'closing', 'closed', 'reset'] as const;
+
 /** The state in a word, for people. */
-export function stateName(state: number): string {
+export function stateName(state: number): (typeof STATES)[number] {
   if (state & RESET) return 'reset';
   if ((state & FINS) === FINS) return 'closed';
   if (state & FINS) return 'closing';

@@ -178,4 +178,18 @@ test('nobody at the socket: exit code 3', async () => {
   assert.is((await refusal(ask(join(folder, 'none.sock'), 'status'))).exitCode, 3);
 });
 
+test('requests are counted by method and status; a method that nobody knows makes no series', async () => {
+  const count = (method: string, code: number): number =>
+    api.figures().requests.find(each => each.method === method && each.code === code)?.count ?? 0;
+  const before = [count('GET', 200), count('other', 404), count('GET', 404)];
+  await raw('GET', '/v1/status');
+  await raw('PROPFIND', '/nowhere');
+  await raw('REPORT', '/nowhere');
+  await raw('GET', '/nowhere');
+  await new Promise(resolve => setTimeout(resolve, 50)); // they are counted when they have ended
+  const rise = [count('GET', 200), count('other', 404), count('GET', 404)].map((now, i) => now - before[i]!);
+  assert.equal(rise, [1, 2, 1]);
+  assert.is(api.figures().readers, 0);
+});
+
 test.run();

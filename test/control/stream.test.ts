@@ -79,7 +79,7 @@ test('the type is NDJSON, and only GET is taken', async () => {
       resolve(answer.statusCode);
     }).end();
   });
-  assert.is(status, 404);
+  assert.is(status, 405);
   await api.close();
 });
 

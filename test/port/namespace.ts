@@ -86,7 +86,7 @@ export async function carry<T>(left: Port, right: Port, end: Promise<T>): Promis
   const batch = new Batch();
   const rows = Int32Array.from({ length: batch.capacity }, (_, row) => row);
   const tags = new Int32Array(8);
-  const clock = new Float64Array(1);
+  const clock = new Float64Array(2);
   const seen: Seen = { frames: 0, refused: 0, largest: 0 };
   let ended = false;
   const settled = end.finally(() => {

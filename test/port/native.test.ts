@@ -110,7 +110,7 @@ test('epoll: tags of what is ready, the clock, and nothing after it was cleared 
   const epoll = native.epollCreate();
   const event = native.eventCreate();
   const tags = new Int32Array(4);
-  const clock = new Float64Array(1);
+  const clock = new Float64Array(2);
   native.epollAdd(epoll, event, -7);
   assert.is(native.wait(epoll, tags, 0, clock), 0);
   native.eventSignal(event);
