@@ -2,6 +2,7 @@
  * The control API: HTTP and JSON over a unix socket.
  *
  *   GET    /v1/<resource>             a view: status, ports, macs, leases, flows, forwards, egress, dhcp, dns
+ *   GET    /v1/capture?port=tap0      frames as pcapng, till the reader leaves; filter=, snaplen=
  *   GET    /v1/events                 what happens, a line each, till the reader leaves
  *   POST   /v1/forwards               {"forward": "8080:192.168.100.10:80"}
  *   DELETE /v1/forwards/tcp/8080
@@ -47,6 +48,11 @@ export class Api {
     this.#server = createServer((request, response) => {
       if (request.method === 'GET' && request.url === '/v1/events') {
         this.#stream(response);
+        return;
+      }
+      if (request.method === 'GET' && request.url?.startsWith('/v1/capture?')) {
+        const { searchParams } = new URL(request.url, 'http://localhost');
+        actions.capture(searchParams, response).catch((error: unknown) => send(response, refused(error)));
         return;
       }
       answer(request, views, actions).then(

@@ -1,4 +1,5 @@
 /** What the switch shows of itself: the shapes that the API sends, `vswitchctl` prints and programs read. */
+import type { ServerResponse } from 'node:http';
 
 export interface PortView {
   readonly name: string;
@@ -208,4 +209,6 @@ export interface Actions {
   removePort(name: string): Promise<void>;
   /** Up, or down whatever its guest does. */
   setPort(name: string, up: boolean): Promise<void>;
+  /** Answers with frames from now on, as pcapng: `port` (a name, or `all`), `filter`, `snaplen`. */
+  capture(asked: URLSearchParams, response: ServerResponse): Promise<void>;
 }

@@ -12,6 +12,7 @@ import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import { fits } from '../wire/segment.ts';
 import { Batch, BY_ADDRESS, DROPPED, FLOOD, GATEWAY_PORT, MAX_PORTS, type Stage } from './batch.ts';
+import { type CaptureSpec, Captures } from './capture.ts';
 import { Counters } from './counters.ts';
 import { Fdb } from './fdb.ts';
 import { EgressLists } from './lists.ts';
@@ -54,6 +55,8 @@ export class Dataplane {
   #flooded: Int32Array = new Int32Array(0);
   readonly #lists: EgressLists;
   readonly #tails = new Tails();
+  /** Undefined while nothing is captured. */
+  #captures: Captures | undefined;
   /** Indices of the ports that may ask to be served in every round. */
   #polled: Int32Array = new Int32Array(0);
 
@@ -121,10 +124,13 @@ export class Dataplane {
       return 0;
     }
     if (received > 0) {
+      const captures = this.#captures;
+      captures?.received(received);
       const stages = this.#stages;
       for (let i = 0; i < stages.length; i++) (stages[i] as Stage).run();
       this.#countReceived(index, received);
       this.#transmit();
+      captures?.finish(this.#flooded);
     }
     port.settle?.();
     return received;
@@ -160,9 +166,24 @@ export class Dataplane {
     batch.l3[row] = at + ethernet.ETHERNET_SIZE; // parse does not see it
     if (egress === BY_ADDRESS) this.#gateway?.deliver(batch, row);
     else batch.egress[row] = egress;
+    const captures = this.#captures;
+    captures?.received(0);
     const forwarding = this.#stages[this.#stages.length - 1] as Stage;
     forwarding.run();
     this.#transmit();
+    captures?.finish(this.#flooded);
+  }
+
+  /** Begins to copy frames of a port, or of all. */
+  capture(spec: CaptureSpec): void {
+    this.#captures ??= new Captures(this.#batch, this.#tails);
+    this.#captures.add(spec);
+  }
+
+  /** Ends a capture; nothing happens when there is none of that number. */
+  endCapture(id: number): void {
+    this.#captures?.remove(id);
+    if (this.#captures?.size === 0) this.#captures = undefined;
   }
 
   /** Ageing and timers; ten times a second is enough. */
@@ -213,10 +234,15 @@ export class Dataplane {
   #enqueue(row: number, index: number): void {
     const batch = this.#batch;
     const port = this.#ports[index];
-    if (port === undefined) this.counters.drop(index, Drop.PortDown, 1);
+    if (port === undefined) this.#fail(row, index, Drop.PortDown);
     else if (this.#lists.fits(index, batch.length[row] as number) || this.#fits(row, port.mtu))
       this.#lists.add(row, index);
-    else this.counters.drop(index, Drop.EgressMtu, 1);
+    else this.#fail(row, index, Drop.EgressMtu);
+  }
+
+  #fail(row: number, index: number, reason: Drop): void {
+    this.counters.drop(index, reason, 1);
+    this.#captures?.failed(row, index, reason);
   }
 
   #fits(row: number, mtu: number): boolean {
@@ -231,9 +257,12 @@ export class Dataplane {
     const port = this.#ports[index];
     lists.counts[index] = 0;
     if (port === undefined) return;
-    if (this.#batch.origin !== undefined && port.gathers !== true)
+    const captures = this.#captures;
+    if (this.#batch.origin !== undefined && (port.gathers !== true || captures?.wants(index) === true))
       this.#tails.bringIn(this.#batch, rows, count);
     const taken = port.transmit(this.#batch, rows, count);
+    if (taken === GONE) captures?.sent(index, rows, count, 0, 0, Drop.PortDown);
+    else captures?.sent(index, rows, count, taken, port.refused, Drop.TxFull);
     if (taken === GONE) {
       this.counters.drop(index, Drop.PortDown, count);
       this.#lose(index);

@@ -42,6 +42,10 @@ const api = new Api(
     addPort: async text => void plugged.push(text),
     removePort: async name => void plugged.push(`-${name}`),
     setPort: async (name, up) => void plugged.push(`${name} ${up}`),
+    capture: async (asked, response) => {
+      if (asked.get('port') !== 'tap0') throw new OperatorError('no such port', { code: 'Usage' });
+      response.end(`${asked.get('filter')}`);
+    },
   },
 );
 
