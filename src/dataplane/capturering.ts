@@ -66,7 +66,9 @@ export enum Outcome {
   FromControl, // the control plane: DHCP, names, probes
 }
 
-export const captureMemory = (): SharedArrayBuffer => new SharedArrayBuffer(HEADER_BYTES + RING_BYTES);
+/** Memory for a ring of so many bytes of records, a power of two. */
+export const captureMemory = (bytes = RING_BYTES): SharedArrayBuffer =>
+  new SharedArrayBuffer(HEADER_BYTES + bytes);
 
 export class CaptureRing {
   readonly words: Int32Array;

@@ -11,9 +11,11 @@ import type { Batch } from './batch.ts';
 import { Outcome } from './capturering.ts';
 
 const DHCP_SERVER_PORT = 67;
+/** Bytes of a frame with a message of either service at the most: what is longer was too long for its way. */
+const LONGEST_MESSAGE = 1_514;
 
 /** Of a row that is CONSUMED, and was so by the gateway: ARP or IPv4, checked by it. */
-export function whyConsumed({ mem, offset, etherType, l3 }: Batch, row: number): Outcome {
+export function whyConsumed({ mem, offset, length, etherType, l3 }: Batch, row: number): Outcome {
   const at = offset[row] as number;
   const packet = l3[row] as number;
   if (etherType[row] === ethernet.ETHERTYPE_ARP) return Outcome.Arp;
@@ -22,6 +24,7 @@ export function whyConsumed({ mem, offset, etherType, l3 }: Batch, row: number):
     return Outcome.WaitsForNeighbour;
   if (ip4.fragmentOffset(mem, packet) !== 0) return Outcome.WaitsForFragment;
   if (ip4.protocol(mem, packet) !== ip4.UDP || ip4.moreFragments(mem, packet)) return Outcome.Split;
+  if ((length[row] as number) > LONGEST_MESSAGE) return Outcome.Split;
   const l4 = packet + ip4.headerLength(mem, packet);
   if (udp.destinationPort(mem, l4) === DHCP_SERVER_PORT) return Outcome.Dhcp;
   const isDns = udp.destinationPort(mem, l4) === DNS_PORT || udp.sourcePort(mem, l4) === DNS_PORT;
