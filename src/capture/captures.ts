@@ -13,9 +13,9 @@ import { compile } from './filter.ts';
 import { Session } from './session.ts';
 
 /** Each has a ring of its own in memory. */
-export const MAX_CAPTURES = 4;
+const MAX_CAPTURES = 4;
 /** More than any frame has. */
-export const MAX_SNAP = 262_144;
+const MAX_SNAP = 262_144;
 /** How often rings are looked at, and how long all of them may take; with more at hand it goes on after a pause as long. */
 const [POLL_MS, TURN_MS] = [10, 3];
 const REPORT_MS = 1_000;

@@ -2,11 +2,13 @@
  * `vswitchctl capture`: what the switch captures, to standard output, for a file or for Wireshark. Whole blocks alone are
  * written, so that what is there is a sound file however it ends; how much there was, and was lost, is told on standard error.
  */
-import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { receive } from '../control/client.ts';
 import { OperatorError } from '../errors.ts';
 import { PcapngCounts } from '../wire/pcapngcounts.ts';
+
+/** How long the last blocks may take to be read. */
+const LAST_WRITES_MS = 1_000;
 
 export interface CaptureOptions {
   readonly filter?: string;
@@ -29,12 +31,15 @@ export async function capture(socketPath: string, port: string, options: Capture
   await pass(response, counts);
   const { packets, lost } = counts;
   console.error(`vswitchctl: ${packets} frames captured, ${lost} lost as they were not read in time`);
-  // What a reader that has stopped has not taken is not waited for.
+  await flushed();
   process.exit();
 }
 
 async function pass(response: IncomingMessage, counts: PcapngCounts): Promise<void> {
   let rest: Buffer = Buffer.alloc(0);
+  let wake = (): void => undefined;
+  process.stdout.on('drain', () => wake());
+  response.on('close', () => wake());
   try {
     for await (const chunk of response as AsyncIterable<Buffer>) {
       const bytes = rest.length === 0 ? chunk : Buffer.concat([rest, chunk]);
@@ -42,11 +47,23 @@ async function pass(response: IncomingMessage, counts: PcapngCounts): Promise<vo
       rest = bytes.subarray(whole);
       warn(counts);
       if (whole === 0 || process.stdout.write(bytes.subarray(0, whole))) continue;
-      await Promise.race([once(process.stdout, 'drain'), once(response, 'close')]);
+      if (response.destroyed) return;
+      await new Promise<void>(resolve => {
+        wake = resolve;
+      });
     }
   } catch {
     // it was ended by a signal, by the reader, or by the switch's own end
   }
+}
+
+/** What has been written is read, or the reader has gone, or it has stopped: that is not waited for. */
+function flushed(): Promise<void> {
+  return new Promise(resolve => {
+    setTimeout(resolve, LAST_WRITES_MS);
+    process.stdout.on('error', () => resolve());
+    process.stdout.write('', () => resolve());
+  });
 }
 
 let warned = false;

@@ -12,7 +12,7 @@
 const WORDS = 4;
 const [JT, JF, K] = [1, 2, 3];
 /** As the kernel has it, BPF_MAXINSNS. */
-export const MAX_INSTRUCTIONS = 4_096;
+const MAX_INSTRUCTIONS = 4_096;
 /** Words of scratch memory, BPF_MEMWORDS. */
 const SCRATCH = 16;
 
