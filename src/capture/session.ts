@@ -54,7 +54,13 @@ export class Session {
     this.#comments = new Comments(parts.nameOf);
     this.#open();
     this.#at = pcapng.putSection(this.#to, 0, parts.application);
-    for (const port of ports) this.#interfaceOf(port);
+    for (const port of ports) {
+      if (this.#to.bytes.length - this.#at < MARGIN) {
+        this.#write();
+        this.#open();
+      }
+      this.#interfaceOf(port);
+    }
     this.#write();
   }
 

@@ -50,8 +50,8 @@ export class Api {
         this.#stream(response);
         return;
       }
-      if (request.method === 'GET' && request.url?.startsWith('/v1/capture?')) {
-        const { searchParams } = new URL(request.url, 'http://localhost');
+      if (request.method === 'GET' && /^\/v1\/capture(\?|$)/.test(request.url ?? '')) {
+        const { searchParams } = new URL(request.url ?? '', 'http://localhost');
         actions.capture(searchParams, response).catch((error: unknown) => send(response, refused(error)));
         return;
       }
