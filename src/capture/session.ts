@@ -120,8 +120,12 @@ export class Session {
     const word = at >> 2;
     const from = this.#interfaceOf(words[word + ring.PORT] as number);
     const lost = words[word + ring.LOST] as number;
-    this.#at = pcapng.putPacket(this.#to, this.#at, {
-      ...timeOf((doubles[(word + ring.TIME) >> 1] as number) + this.#parts.epochMs),
+    const { seconds, nanoseconds } = timeOf(
+      (doubles[(word + ring.TIME) >> 1] as number) + this.#parts.epochMs,
+    );
+    const packet: pcapng.Packet = {
+      seconds,
+      nanoseconds,
       interfaceId: from.id,
       from: bytes,
       start: at + ring.FRAME_AT,
@@ -130,7 +134,8 @@ export class Session {
       way: ((words[word + ring.WAY] as number) & 0xff) === ring.IN ? pcapng.INBOUND : pcapng.OUTBOUND,
       lost: (lost - from.lostTold) >>> 0,
       comment: this.#comments.of(words, word),
-    });
+    };
+    this.#at = pcapng.putPacket(this.#to, this.#at, packet, pcapng.copyByView);
     from.lostTold = lost;
     from.written++;
   }

@@ -8,6 +8,8 @@
  *
  * Nothing is allocated for a frame. Where a ring has no room its capture loses frames; the others and the traffic go on.
  */
+import { Copies } from '../port/copies.ts';
+import { loadNative } from '../port/native.ts';
 import type { Tails } from '../port/tails.ts';
 import { type Filter, filterOf } from '../wire/bpf.ts';
 import { Drop } from '../wire/drop.ts';
@@ -49,6 +51,7 @@ interface Capture {
 export class Captures {
   readonly #batch: Batch;
   readonly #tails: Tails;
+  readonly #copies = new Copies(loadNative());
   readonly #captures: Capture[] = [];
   /** By port: how many captures it is in. */
   readonly #wanted = new Uint8Array(MAX_PORTS + 1);
@@ -96,6 +99,7 @@ export class Captures {
   remove(id: number): void {
     const at = this.#captures.findIndex(capture => capture.id === id);
     if (at >= 0) this.#captures.splice(at, 1);
+    this.#copies.clear(); // it would keep the ring's memory
     this.#count();
   }
 
@@ -126,6 +130,7 @@ export class Captures {
       for (let row = 0; row < received; row++)
         capture.records[row] = all || capture.port === port ? this.#copy(capture, row, port, false) : -1;
     }
+    this.#copies.finish(); // before the stages change what they stand in
   }
 
   /** A row finds no way to a port: there is none, or it takes no frame of that length. */
@@ -133,6 +138,7 @@ export class Captures {
     this.#one[0] = row;
     if (index < MAX_PORTS && this.wants(index)) this.#tails.bringIn(this.#batch, this.#one, 1);
     this.#goes(index, row, reason, false);
+    this.#copies.finish();
   }
 
   /**
@@ -145,6 +151,7 @@ export class Captures {
     for (let i = 0; i < count; i++)
       if (i < taken) this.#goes(index, rows[i] as number, otherwise, doubtful);
       else this.#goes(index, rows[i] as number, reason, false);
+    this.#copies.finish();
   }
 
   /** All has gone where it goes: says of what came in what became of it. `flooded`: the ports that a flood goes to. */
@@ -255,9 +262,9 @@ export class Captures {
     words[word + ring.PORTS_NOW] = ports;
   }
 
-  /** Copies a row as it is now, if the filter accepts it; where its record begins, -1: it has none. */
+  /** Begins to copy a row as it is now, if the filter accepts it; where its record begins, -1: it has none. */
   #copy(capture: Capture, row: number, port: number, outgoing: boolean): number {
-    const { mem, offset, length, nowMs } = this.#batch;
+    const { mem, slab, offset, length, nowMs } = this.#batch;
     const at = offset[row] as number;
     const bytes = length[row] as number;
     if (capture.filter !== undefined && !capture.filter(mem, at, bytes, outgoing)) return -1;
@@ -275,18 +282,8 @@ export class Captures {
     words[word + ring.LOST] = (lost[port] as number) | 0;
     words[word + ring.OFFLOAD] = vnetFlags(mem, at) | (gsoType(mem, at) << 8) | (gsoSize(mem, at) << 16);
     doubles[(word + ring.TIME) >> 1] = nowMs;
-    this.#copyBytes(capture.ring, record + ring.FRAME_AT, at, kept);
+    this.#copies.add(slab, at, capture.ring.bytes, record + ring.FRAME_AT, kept);
     return record;
-  }
-
-  #copyBytes({ words, bytes }: ring.CaptureRing, to: number, at: number, kept: number): void {
-    const { slab, words: from } = this.#batch;
-    if ((at & 3) === 2) {
-      // With the two bytes before the frame, whatever they are.
-      const end = (kept + 5) >> 2;
-      const [first, place] = [at >> 2, to >> 2];
-      for (let i = 0; i < end; i++) words[place + i] = from[first + i] as number;
-    } else for (let i = 0; i < kept; i++) bytes[to + i] = slab[at + i] as number;
   }
 }
 

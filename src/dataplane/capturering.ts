@@ -5,8 +5,8 @@
  *   memory ┌ head ┬ tail ┬ lost, by port ┬ records …, each on an eight-byte boundary ┬ (padding up to the end) ┐
  *   record ┌ 20 words, below ┬ two bytes ┬ frame … ┐
  *
- * The two bytes bring a frame onto the boundary that it has in a batch's slab, so it is copied by words. Head and tail are
- * bytes since the beginning (they wrap at 2^32); the producer writes many records and shows them at once.
+ * The two bytes bring a frame onto the boundary that it has in a batch's slab. Head and tail are bytes since the beginning
+ * (they wrap at 2^32); the producer writes many records and shows them at once.
  */
 
 /** Bytes of records: a burst of 64 of the largest frames, and as much again. */
