@@ -4,6 +4,7 @@ import { readdirSync } from 'node:fs';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { ALL_PORTS } from '../../../src/dataplane/capture.ts';
 import { counterMemory } from '../../../src/dataplane/counters.ts';
 import { Dataplane } from '../../../src/dataplane/dataplane.ts';
 import { fdbMemory } from '../../../src/dataplane/fdb.ts';
@@ -13,6 +14,7 @@ import { Finisher } from '../../../src/port/offload.ts';
 import { VhostPort } from '../../../src/port/vhost/port.ts';
 import { Feature, Request } from '../../../src/port/vhost/protocol.ts';
 import { VNET_SIZE } from '../../../src/wire/vnet.ts';
+import { watch } from '../../dataplane/captured.ts';
 import { slopeOf } from '../../slope.ts';
 import { unfinished } from '../gso.ts';
 import { hostThat } from '../host.ts';
@@ -232,6 +234,33 @@ test('to a port that is none, and to all: what stayed in guest memory is brought
     );
   });
 });
+
+for (const port of [2, ALL_PORTS])
+  test(`captures have frames whole, from guest to guest and to all, and so do the guests: port ${port}`, () => {
+    withGuests({}, {}, bench => {
+      meet(bench);
+      const { a, b, dataplane, memory, turn } = bench;
+      memory.sent.length = 0;
+      const { read } = watch(dataplane, String, { port });
+      const sent = [60, 192, 257, 700, 1_514].map((bytes, i) => frameOf(1, 2, bytes, i));
+      const all = frameOf(1, 2, 1_400, 9);
+      all.fill(0xff, 0, 6);
+      for (const [i, frame] of [...sent, all].entries())
+        a.send(frame, { layout: (['single', 'scattered', 'split'] as const)[i % 3] as Layout });
+      turn();
+      const hex = (frame: Uint8Array): string => Buffer.from(frame).toString('hex');
+      const got = b.received().map(({ frame }) => hex(frame));
+      assert.equal(got, [...sent, all].map(hex));
+      assert.equal(memory.sent.map(hex), [hex(all)]);
+      const records = read();
+      for (const [index, frames] of [[...sent, all], [...sent, all], [all]].entries())
+        if (port === ALL_PORTS || port === index + 1)
+          assert.equal(
+            records.filter(record => record.port === index + 1).map(({ data }) => hex(data)),
+            frames.map(hex),
+          );
+    });
+  });
 
 test('what finds no buffer is counted, and the rest goes on', () => {
   withGuests({}, {}, bench => {
