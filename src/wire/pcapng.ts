@@ -74,7 +74,8 @@ const LIBPCAP_TEXT = 0; // if_filter: what kind of filter follows
 
 const TRAILER = 4;
 const OPTION = 4;
-const PACKET_HEADER = 28;
+/** Where in a packet's block the frame's bytes begin: a caller may have put them there already (`from` is the target itself). */
+export const PACKET_HEADER = 28;
 const FLAGS_OPTION = OPTION + 4;
 const LOST_OPTION = OPTION + 8;
 const TWO_32 = 2 ** 32;
@@ -125,8 +126,8 @@ export function putInterface(to: Target, at: number, name: string, snapLength: n
   return close(to, at, INTERFACE, next);
 }
 
-/** One frame. `copyFrame`: `copyByView` where frames may be long and memory may be taken for each. */
-export function putPacket(to: Target, at: number, packet: Packet, copyFrame: Copy = copy): number {
+/** One frame. */
+export function putPacket(to: Target, at: number, packet: Packet): number {
   const { bytes, mem } = to;
   const { kept, lost, comment } = packet;
   mem.setUint32(at + 8, packet.interfaceId, true);
@@ -134,7 +135,7 @@ export function putPacket(to: Target, at: number, packet: Packet, copyFrame: Cop
   mem.setUint32(at + 20, kept, true);
   mem.setUint32(at + 24, packet.originalLength, true);
   let next = at + PACKET_HEADER;
-  copyFrame(bytes, next, packet.from, packet.start, kept);
+  if (packet.from !== bytes || packet.start !== next) copy(bytes, next, packet.from, packet.start, kept);
   next = pad(bytes, next + kept, kept);
   next = option(mem, next, PACKET_FLAGS, 4);
   mem.setUint32(next - 4, packet.way, true);
@@ -203,13 +204,6 @@ function putText(to: Target, at: number, code: number, text: string): number {
   to.bytes.set(value, at + OPTION);
   return pad(to.bytes, at + OPTION + value.length, value.length);
 }
-
-/** Copies from[start … start + count - 1] to a place. */
-type Copy = (to: Uint8Array, at: number, from: Uint8Array, start: number, count: number) => void;
-
-/** Takes a view's memory, and a tenth of the time for long frames. */
-export const copyByView: Copy = (to, at, from, start, count) =>
-  to.set(from.subarray(start, start + count), at);
 
 /** Frames are short, and a call of `set` with a view for it would allocate. */
 function copy(to: Uint8Array, at: number, from: Uint8Array, start: number, count: number): void {
