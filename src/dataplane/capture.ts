@@ -204,7 +204,8 @@ export class Captures {
     const { port, egress } = this.#batch;
     const came = row < this.#received;
     words[word + ring.OTHER] = port;
-    if (port === GATEWAY_PORT) words[word + ring.OUTCOME] = Outcome.FromControl;
+    // What the control plane gives is the first row; what else there is then, the gateway asks for it.
+    if (port === GATEWAY_PORT && row === 0) words[word + ring.OUTCOME] = Outcome.FromControl;
     else if (!came || this.#isEcho(row, egress[row] as number))
       words[word + ring.OUTCOME] = Outcome.FromGateway;
     else {
@@ -253,7 +254,8 @@ export class Captures {
     const same =
       source === this.#source[row] && destination === this.#destination[row] && ports === this.#ports[row];
     if (same) return;
-    mark(words, word, ring.MARK_REWRITTEN | (protocol << 8));
+    mark(words, word, ring.MARK_REWRITTEN);
+    words[word + ring.WAY] = (words[word + ring.WAY] as number) | (protocol << 8);
     words[word + ring.SOURCE] = this.#source[row] as number;
     words[word + ring.DESTINATION] = this.#destination[row] as number;
     words[word + ring.PORTS_OF] = this.#ports[row] as number;
@@ -288,8 +290,7 @@ export class Captures {
 }
 
 function mark(words: Int32Array, word: number, marks: number): void {
-  const high = (marks & 0xff) << 16;
-  words[word + ring.WAY] = (words[word + ring.WAY] as number) | high | (marks & 0xff00);
+  words[word + ring.WAY] = (words[word + ring.WAY] as number) | (marks << 16);
 }
 
 function copies(flooded: Int32Array, ingress: number): number {

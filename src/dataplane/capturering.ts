@@ -19,7 +19,7 @@ const HEADER_BYTES = LOST_AT + PORTS * 8;
 // Words of a record.
 /** Its bytes; negative: padding, of so many bytes. */
 const SIZE = 0;
-/** The port that the frame was seen at, and its way (IN, OUT) | IP protocol << 8 | marks << 16. */
+/** The port that the frame was seen at, and its way (IN, OUT) | IP protocol, with MARK_REWRITTEN, << 8 | marks << 16. */
 export const [PORT, WAY] = [1, 2];
 /** What became of it (Outcome), by or from which port, and how many ports. */
 export const [OUTCOME, OTHER, COPIES] = [3, 4, 5];
@@ -31,7 +31,7 @@ export const [LENGTH, KEPT] = [8, 9];
 export const TIME = 10;
 /** Frames lost at the port since the beginning; wraps. */
 export const LOST = 12;
-/** Its addresses and ports (source << 16 | destination) as it came, and as it left. Valid where there is a protocol. */
+/** Its addresses and ports (source << 16 | destination) as it came, and as it left. Valid with MARK_REWRITTEN. */
 export const [SOURCE, DESTINATION, PORTS_OF] = [13, 14, 15];
 export const [SOURCE_NOW, DESTINATION_NOW, PORTS_NOW] = [16, 17, 18];
 /** What of it is unfinished: the virtio-net header's flags | kind of segments << 8 | their bytes << 16. */

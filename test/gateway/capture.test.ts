@@ -8,7 +8,7 @@ import * as nat from '../../fixtures/nat.ts';
 import { arpFrame, type Case, echoPacket, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
 import { down, up, WORLD } from '../../fixtures/routed.ts';
 import * as router from '../../fixtures/router.ts';
-import { BURST } from '../../src/dataplane/batch.ts';
+import { BURST, BY_ADDRESS } from '../../src/dataplane/batch.ts';
 import { type Record, type Watched, watch } from '../dataplane/captured.ts';
 import { slopeOf } from '../slope.ts';
 import { expected, hex, memorySwitch, play } from './harness.ts';
@@ -91,6 +91,23 @@ test('captured: a packet too large for its way is said to be sent in fragments, 
     'out uplink: from the gateway',
     'out uplink: from the gateway',
   ]);
+});
+
+test('captured: what the services send to a guest that is not known waits, and the gateway asks for it', () => {
+  const box = memorySwitch();
+  const watched = watch(box.plane, nameOf);
+  const answer = up(A_MAC, udpPacket({ source: GATEWAY, destination: B }, { from: 53, to: 4000 }, 'hello'));
+  box.plane.inject(answer, BY_ADDRESS, 0);
+  const ask = ['out p0: from the gateway', 'out p1: from the gateway'];
+  assert.equal(
+    watched.read().map(({ comment }) => comment),
+    ask,
+  );
+  box.plane.inject(answer, 1, 1);
+  assert.equal(
+    watched.read().map(({ comment }) => comment),
+    ["out p1: from the switch's services"],
+  );
 });
 
 const burst = (frames: readonly Uint8Array[]): Uint8Array[] =>
