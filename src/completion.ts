@@ -42,6 +42,7 @@ const NAMED: Readonly<Record<string, 'ports' | 'forwards' | readonly string[]>> 
   'cloud-init reset': 'ports',
   'cloud-init': 'ports',
   qemu: 'ports',
+  capture: 'ports',
   'forward del': 'forwards',
   completion: Object.keys(SCRIPTS),
 };

@@ -159,6 +159,16 @@ program
   .option('--count <N>', 'end after so many looks')
   .action((options: TopOptions) => top(socket(), { ...where(), ...options }));
 
+program
+  .command('capture <PORT>')
+  .description('frames of a port, or of all, as pcapng to standard output: capture tap0 | wireshark -k -i -')
+  .option('--filter <EXPR>', "only what a tcpdump expression matches: 'udp port 67'")
+  .option('--snaplen <BYTES>', 'only so much of each frame')
+  .action(async (port: string, options: { filter?: string; snaplen?: string }) => {
+    const { capture } = await import('./capture/command.ts');
+    await capture(socket(), port, options);
+  });
+
 const cloudInit = program.command('cloud-init').description("what guests' cloud-init gets");
 cloudInit
   .command('show <PORT>', { isDefault: true })

@@ -9,6 +9,7 @@
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Captures } from './capture/captures.ts';
 import { monotonicMs } from './clock.ts';
 import type { Config } from './config.ts';
 import { Api } from './control/api.ts';
@@ -65,6 +66,7 @@ export const socketPath = (config: Pick<Config, 'name' | 'runDir'>): string =>
 
 /** What the control API may change. */
 interface Steered {
+  readonly captures: Captures;
   readonly forwarding: Forwarding;
   readonly metadata: Metadata;
   readonly ports: Ports;
@@ -163,10 +165,15 @@ export class Switch {
       ...{ ports: this.#ports, made: ports, dhcp: this.#dhcp, forwarding, life: this.#life, naming },
       egress: { policy: this.#gateway.egress, names },
     });
-    await this.#listen(views, plane, { forwarding, metadata, ports });
+    const captures = new Captures({ plane, ports: this.#ports });
+    await this.#listen(views, plane, { forwarding, metadata, ports, captures });
   }
 
-  async #listen(views: Views, plane: Plane, { forwarding, metadata, ports }: Steered): Promise<void> {
+  async #listen(
+    views: Views,
+    plane: Plane,
+    { forwarding, metadata, ports, captures }: Steered,
+  ): Promise<void> {
     const metrics = (figures: ApiFigures): string =>
       metricsText(views, figuresOf(this.#config, plane.memory), figures);
     const api = new Api(
@@ -180,13 +187,17 @@ export class Switch {
         addPort: text => ports.add(text),
         removePort: name => ports.remove(name),
         setPort: (name, up) => ports.set(name, up),
+        capture: (asked, response) => captures.open(asked, response),
       },
       listener => this.#life.events.on(listener),
       undefined,
       metrics,
     );
     await api.listen(groupId(SOCKET_GROUP));
-    this.#endings.push(() => api.close());
+    this.#endings.push(
+      () => api.close(),
+      () => captures.close(),
+    );
     if (this.#config.metrics === undefined) return;
     const exporter = new Exporter(this.#config.metrics, () => metrics(api.figures()));
     this.#endings.push(() => exporter.close());

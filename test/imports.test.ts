@@ -21,6 +21,10 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   settings: ['wire'],
   host: ['wire', 'port/native.ts', 'errors.ts'],
   control: ['errors.ts', 'version.ts'],
+  capture: ['wire', 'errors.ts', 'version.ts', 'control/client.ts', 'host/run.ts'].concat(
+    'dataplane/capture.ts',
+    'dataplane/capturering.ts',
+  ),
 };
 /** Of the data plane only its wiring may see the gateway and the kinds of ports. */
 const WIRING = ['dataplane/worker.ts', 'dataplane/plane.ts'];

@@ -42,13 +42,9 @@ export class Api {
     this.#streams = new EventStreams(events, limits);
     this.#server = createServer((request, response) => {
       response.on('close', () => this.#requests.add(request.method, response.statusCode));
-      const found = find(request.method ?? '', request.url ?? '');
-      if ('route' in found && found.route.streams) {
-        this.#stream(response);
-        return;
-      }
-      answer(request, { views, actions, metrics: () => metrics(this.figures()) }).then(
-        said => send(response, said),
+      const parts = { views, actions, streams: this.#streams, metrics: () => metrics(this.figures()) };
+      answer(request, response, parts).then(
+        said => said && send(response, said),
         (error: unknown) => send(response, refused(error)),
       );
     });
@@ -74,14 +70,6 @@ export class Api {
     return { requests: this.#requests.list(), readers: this.#streams.readers };
   }
 
-  #stream(response: ServerResponse): void {
-    try {
-      this.#streams.open(response);
-    } catch (error) {
-      send(response, refused(error));
-    }
-  }
-
   async close(): Promise<void> {
     this.#streams.close();
     await new Promise(resolve => setImmediate(resolve)); // so that their ends are seen as such
@@ -90,10 +78,15 @@ export class Api {
   }
 }
 
-async function answer(request: IncomingMessage, parts: Parts): Promise<Answer> {
+/** Undefined: a stream has begun, which is the answer. */
+async function answer(
+  request: IncomingMessage,
+  response: ServerResponse,
+  parts: Parts,
+): Promise<Answer | undefined> {
   const { method = '', url = '/' } = request;
   const text = await bodyOf(request);
-  const [at = '', query] = url.split('?', 2);
+  const [at = '', behind] = url.split('?', 2);
   const found = find(method, at);
   if (!('route' in found))
     return found.allowed.length === 0
@@ -103,9 +96,14 @@ async function answer(request: IncomingMessage, parts: Parts): Promise<Answer> {
           allow: found.allowed.join(', '),
         };
   const { route, path } = found;
-  if (query !== undefined)
-    return fault(400, 'refused', `${at} takes no query; expected it without ?${query}`);
-  const body = await route.act(parts, { path, body: bodyFor(route, text) });
+  const query = new URLSearchParams(behind);
+  const known = Object.keys(route.query ?? {});
+  const unknown = [...query.keys()].find(name => !known.includes(name));
+  if (unknown !== undefined)
+    return fault(400, 'refused', `${at} takes no ${unknown}=; expected ${known.join(', ') || 'no query'}`);
+  await route.stream?.(parts, query, response);
+  if (route.stream !== undefined) return undefined;
+  const body = await route.act?.(parts, { path, body: bodyFor(route, text) });
   return { status: route.status ?? 200, body, ...(route.type === undefined ? {} : { type: route.type }) };
 }
 

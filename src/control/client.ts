@@ -1,5 +1,5 @@
 /** The other end of the control API: what `vswitchctl` and the demo ask it with. */
-import { request } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
 import { createInterface } from 'node:readline';
 import { OperatorError } from '../errors.ts';
 
@@ -48,6 +48,27 @@ export function follow(socketPath: string, resource: string, line: (text: string
       });
       lines.on('close', resolve);
       response.on('error', () => undefined); // the switch has ended: so has the stream
+    });
+    asked.on('error', cause => reject(notReached(socketPath, cause)));
+    asked.end();
+  });
+}
+
+/** What the switch sends for as long as it is read; rejects with its reason why not. */
+export function receive(socketPath: string, resource: string): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const asked = request({ ...OWN, socketPath, path: `/v1/${resource}` }, response => {
+      const status = response.statusCode ?? 500;
+      if (status < 300) {
+        resolve(response);
+        return;
+      }
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk: Buffer) => chunks.push(chunk));
+      response.on('error', reject);
+      response.on('end', () =>
+        reject(refusal(resource, status, JSON.parse(Buffer.concat(chunks).toString()))),
+      );
     });
     asked.on('error', cause => reject(notReached(socketPath, cause)));
     asked.end();

@@ -27,13 +27,19 @@ export function openApi(): Record<string, unknown> {
   };
 }
 
-const operation = ({ method, path, summary, status = 200, body, answer, type }: Route) => ({
+const operation = ({ method, path, summary, status = 200, body, query = {}, answer, type }: Route) => ({
   operationId: idOf(method, path),
   summary,
-  parameters: [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
-    ...{ name, in: 'path', required: true },
-    schema: { type: 'string' },
-  })),
+  parameters: [
+    ...[...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => ({
+      ...{ name, in: 'path', required: true },
+      schema: { type: 'string' },
+    })),
+    ...Object.entries(query).map(([name, description]) => ({
+      ...{ name, in: 'query', description },
+      schema: { type: 'string' },
+    })),
+  ],
   ...(body === undefined ? {} : { requestBody: { required: true, content: contentOf(body) } }),
   responses: {
     [status]: { description: summary, content: contentOf(answer, type) },

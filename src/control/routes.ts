@@ -2,16 +2,19 @@
  * The control API's routes, a line of the table each: what it takes, what it answers, what it does. The server asks this table, and
  * the OpenAPI document is made of it.
  */
+import type { ServerResponse } from 'node:http';
 import { z } from 'zod';
 import { OperatorError } from '../errors.ts';
 import { METRICS_TYPE } from './exposition.ts';
 import * as schemas from './schemas.ts';
+import type { EventStreams } from './stream.ts';
 import type { Actions, Views } from './views.ts';
 
 /** What routes work on. */
 export interface Parts {
   readonly views: Views;
   readonly actions: Actions;
+  readonly streams: EventStreams;
   /** The figures' text. */
   metrics(): string;
 }
@@ -21,6 +24,9 @@ interface Asked<B> {
   readonly path: Readonly<Record<string, string>>;
   readonly body: B;
 }
+
+/** Answers for as long as the reader stays. */
+type Stream = (parts: Parts, query: URLSearchParams, response: ServerResponse) => Promise<void>;
 
 interface Described {
   /** Words in braces match one segment, and are named so. */
@@ -37,9 +43,11 @@ export interface Route extends Described {
   readonly answer: z.ZodType;
   /** Of an answer that is no JSON. */
   readonly type?: string;
-  /** Answers line by line for as long as the reader stays; the server does that. */
-  readonly streams?: true;
-  act(parts: Parts, asked: Asked<unknown>): unknown;
+  /** What may stand behind the question mark, by name; undefined: it takes no query. */
+  readonly query?: Readonly<Record<string, string>>;
+  /** In place of `act`. */
+  readonly stream?: Stream;
+  act?(parts: Parts, asked: Asked<unknown>): unknown;
 }
 
 const METHODS = ['GET', 'POST', 'PATCH', 'DELETE'] as const;
@@ -148,8 +156,20 @@ export const ROUTES: readonly Route[] = [
     summary: 'What happens from now on, a line each, till the reader leaves',
     answer: schemas.eventView,
     type: 'application/x-ndjson',
-    streams: true,
-    act: () => undefined,
+    stream: async ({ streams }, _query, response) => streams.open(response),
+  },
+  {
+    method: 'GET',
+    path: '/v1/capture',
+    summary: 'Frames as they pass, as pcapng, till the reader leaves',
+    query: {
+      port: "a port's name, or all",
+      filter: "as tcpdump's expressions",
+      snaplen: 'bytes of a frame that are kept at the most',
+    },
+    answer: z.string(),
+    type: 'application/x-pcapng',
+    stream: ({ actions }, query, response) => actions.capture(query, response),
   },
   {
     method: 'GET',

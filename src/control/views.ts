@@ -1,4 +1,5 @@
 /** What the switch shows of itself, and what may be changed of it: the types of what `schemas.ts` describes, and who gives it. */
+import type { ServerResponse } from 'node:http';
 import type { z } from 'zod';
 import type * as schemas from './schemas.ts';
 
@@ -52,4 +53,6 @@ export interface Actions {
   removePort(name: string): Promise<void>;
   /** Up, or down whatever its guest does. */
   setPort(name: string, up: boolean): Promise<void>;
+  /** Answers with frames as they pass: `port` (a name, or `all`), `filter` (tcpdump's), `snaplen`. */
+  capture(asked: URLSearchParams, response: ServerResponse): Promise<void>;
 }

@@ -12,6 +12,7 @@ import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import { fits } from '../wire/segment.ts';
 import { Batch, BY_ADDRESS, DROPPED, FLOOD, GATEWAY_PORT, LOOK_UP, MAX_PORTS, type Stage } from './batch.ts';
+import { type CaptureSpec, Captures } from './capture.ts';
 import { Counters } from './counters.ts';
 import { Fdb } from './fdb.ts';
 import { EgressLists } from './lists.ts';
@@ -60,6 +61,8 @@ export class Dataplane {
   #recorders: Int32Array = new Int32Array(0);
   readonly #lists: EgressLists;
   readonly #tails = new Tails();
+  /** Undefined while nothing is captured. */
+  #captures: Captures | undefined;
   /** Indices of the ports that may ask to be served in every round. */
   #polled: Int32Array = new Int32Array(0);
 
@@ -129,6 +132,8 @@ export class Dataplane {
     }
     if (received > 0) {
       this.stats.burst(received);
+      const captures = this.#captures;
+      captures?.received(received);
       const stages = this.#stages;
       const last = stages.length - 1;
       const records = this.#recorders.length > 0;
@@ -138,6 +143,7 @@ export class Dataplane {
       (stages[last] as Stage).run();
       this.#countReceived(index, received);
       this.#transmit();
+      captures?.finish(this.#flooded);
     }
     port.settle?.();
     return received;
@@ -174,9 +180,24 @@ export class Dataplane {
     if (egress === BY_ADDRESS) this.#gateway?.deliver(batch, row);
     else batch.egress[row] = egress;
     if (this.#recorders.length > 0) this.#record(true);
+    const captures = this.#captures;
+    captures?.received(0);
     const forwarding = this.#stages[this.#stages.length - 1] as Stage;
     forwarding.run();
     this.#transmit();
+    captures?.finish(this.#flooded);
+  }
+
+  /** Begins to copy frames of a port, or of all. */
+  capture(spec: CaptureSpec): void {
+    this.#captures ??= new Captures(this.#batch, this.#tails);
+    this.#captures.add(spec);
+  }
+
+  /** Ends a capture; nothing happens when there is none of that number. */
+  endCapture(id: number): void {
+    this.#captures?.remove(id);
+    if (this.#captures?.size === 0) this.#captures = undefined;
   }
 
   /**
@@ -192,7 +213,7 @@ export class Dataplane {
       lists.dirtyCount = 0;
       for (let row = 0; row < count; row++)
         if (!written || isWritten(egress[row] as number)) lists.add(row, index);
-      if (lists.dirtyCount > 0) this.#send(index);
+      if (lists.dirtyCount > 0) this.#send(index, undefined);
     }
   }
 
@@ -217,7 +238,7 @@ export class Dataplane {
     const lists = this.#lists;
     lists.dirtyCount = 0;
     lists.sort();
-    for (let i = 0; i < lists.dirtyCount; i++) this.#send(lists.dirty[i] as number);
+    for (let i = 0; i < lists.dirtyCount; i++) this.#send(lists.dirty[i] as number, this.#captures);
   }
 
   /** A row that is dropped, flooded, consumed, or longer than its port takes without a closer look. */
@@ -244,10 +265,15 @@ export class Dataplane {
   #enqueue(row: number, index: number): void {
     const batch = this.#batch;
     const port = this.#ports[index];
-    if (port === undefined) this.counters.drop(index, Drop.PortDown, 1);
+    if (port === undefined) this.#fail(row, index, Drop.PortDown);
     else if (this.#lists.fits(index, batch.length[row] as number) || this.#fits(row, port.mtu))
       this.#lists.add(row, index);
-    else this.counters.drop(index, Drop.EgressMtu, 1);
+    else this.#fail(row, index, Drop.EgressMtu);
+  }
+
+  #fail(row: number, index: number, reason: Drop): void {
+    this.counters.drop(index, reason, 1);
+    this.#captures?.failed(row, index, reason);
   }
 
   #fits(row: number, mtu: number): boolean {
@@ -255,16 +281,19 @@ export class Dataplane {
     return fits(mem, offset[row] as number, l3[row] as number, length[row] as number, mtu);
   }
 
-  #send(index: number): void {
+  /** `captures`: who looks on; nobody does where a copy goes to a recording. */
+  #send(index: number, captures: Captures | undefined): void {
     const lists = this.#lists;
     const count = lists.counts[index] as number;
     const rows = lists.rowsOf(index);
     const port = this.#ports[index];
     lists.counts[index] = 0;
     if (port === undefined) return;
-    if (this.#batch.origin !== undefined && port.gathers !== true)
+    if (this.#batch.origin !== undefined && (port.gathers !== true || captures?.wants(index) === true))
       this.#tails.bringIn(this.#batch, rows, count);
     const taken = port.transmit(this.#batch, rows, count);
+    if (taken === GONE) captures?.sent(index, rows, count, 0, 0, Drop.PortDown);
+    else captures?.sent(index, rows, count, taken, port.refused, Drop.TxFull);
     if (taken === GONE) {
       this.counters.drop(index, Drop.PortDown, count);
       this.#lose(index);

@@ -4,6 +4,7 @@ import type { NatForward } from '../gateway/nat.ts';
 import type { EgressPolicy } from '../gateway/policy.ts';
 import type { PortKind } from '../port/port.ts';
 import type { Ip4, Mac } from '../wire/address.ts';
+import type { CaptureSpec } from './capture.ts';
 
 /** Memory that both threads see. The worker writes all of it but the inject ring's tail and `acknowledged`'s readers. */
 export interface SharedMemory {
@@ -105,6 +106,8 @@ export type Command =
     }
   /** Nothing but to say that it is carried out: a sign of life. */
   | { readonly number: number; readonly do: 'answer' }
+  | { readonly number: number; readonly do: 'capture'; readonly capture: CaptureSpec }
+  | { readonly number: number; readonly do: 'endCapture'; readonly id: number }
   | { readonly number: number; readonly do: 'stop' };
 
 /** What the worker tells of a port. */

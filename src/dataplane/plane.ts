@@ -8,6 +8,7 @@ import { Worker } from 'node:worker_threads';
 import { flowMemory } from '../gateway/flowmemory.ts';
 import type { NatForward } from '../gateway/nat.ts';
 import { loadNative } from '../port/native.ts';
+import type { CaptureSpec } from './capture.ts';
 import { counterMemory } from './counters.ts';
 import { fdbMemory } from './fdb.ts';
 import { loopMemory } from './loopstats.ts';
@@ -134,6 +135,15 @@ export class Plane extends EventEmitter<PlaneEvents> {
     if (this.#stopping || this.#dead || Atomics.load(this.#acknowledged, 0) < this.#asked) return false;
     this.#asked = this.#post({ do: 'answer' });
     return true;
+  }
+
+  /** Begins to copy frames of a port, or of all, into a ring. */
+  capture(capture: CaptureSpec): void {
+    this.#command({ do: 'capture', capture });
+  }
+
+  endCapture(id: number): void {
+    this.#command({ do: 'endCapture', id });
   }
 
   /** Hands out what the worker has punted. Answers that are given meanwhile wake it together. */

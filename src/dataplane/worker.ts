@@ -138,6 +138,10 @@ function obey(command: Command): boolean {
     gateway?.egress.learn(command.learnt, command.forgotten);
   } else if (command.do === 'serve') {
     gateway?.serve(command.port, command.aliasPort);
+  } else if (command.do === 'capture') {
+    dataplane.capture(command.capture);
+  } else if (command.do === 'endCapture') {
+    dataplane.endCapture(command.id);
   }
   Atomics.store(acknowledged, 0, command.number);
   Atomics.notify(acknowledged, 0);

@@ -17,6 +17,7 @@ const PACKAGES: Readonly<Record<string, string>> = {
   ufw: 'ufw',
   'firewall-cmd': 'firewalld',
   passt: 'passt',
+  tcpdump: 'tcpdump',
 };
 
 /** Debian's package that has a tool. */

@@ -4,10 +4,11 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { createServer, type IncomingMessage, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Api } from '../../src/control/api.ts';
-import { ask, follow, tell } from '../../src/control/client.ts';
+import { ask, follow, receive, tell } from '../../src/control/client.ts';
 import type { Actions, CloudInitView, ForwardView, Views } from '../../src/control/views.ts';
 import { OperatorError } from '../../src/errors.ts';
 
@@ -42,6 +43,10 @@ const api = new Api(
     addPort: async text => void plugged.push(text),
     removePort: async name => void plugged.push(`-${name}`),
     setPort: async (name, up) => void plugged.push(`${name} ${up}`),
+    capture: async (asked, response) => {
+      if (asked.get('port') !== 'tap0') throw new OperatorError('no such port', { code: 'Usage' });
+      response.end(`${asked.get('filter')}`);
+    },
   },
 );
 
@@ -115,6 +120,13 @@ test("what a guest's cloud-init gets is shown, and made anew", async () => {
   assert.is((await tell<CloudInitView>(path, 'DELETE', show('tap+0'))).password, 'second');
   assert.is((await refusal(ask(path, show('../x')))).message, 'there is no tap ../x');
   assert.is((await refusal(ask(path, 'cloud-init/%zz'))).message, 'there is no tap %zz');
+});
+
+test('a capture is asked for with its words, and what is wrong with them comes back', async () => {
+  const response = await receive(path, 'capture?port=tap0&filter=udp%20port%2067');
+  assert.is(await text(response), 'udp port 67');
+  for (const wrong of ['capture', 'capture?port=tap1'])
+    assert.is((await refusal(receive(path, wrong))).message, 'no such port');
 });
 
 test('what can’t be done comes back as its sentence, with the exit code', async () => {

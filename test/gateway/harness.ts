@@ -106,8 +106,8 @@ export interface Played {
   readonly drops: Record<string, number>;
 }
 
-/** Plays a case's frames in the order of their times, with the timers between them; what was sent as hex by port. */
-export function play(one: Case): Played {
+/** Plays a case's frames in the order of their times, with the timers between them; what was sent as hex by port. `begin`: before the first. */
+export function play(one: Case, begin?: (box: Switch) => void): Played {
   const filtering = one.config['nat-filtering'] as GatewayOptions['natFiltering'] | undefined;
   const served = one.config['cloud-init'] !== undefined;
   const box = memorySwitch({
@@ -115,6 +115,7 @@ export function play(one: Case): Played {
     ...(served ? { callers: callerMemory() } : {}),
   });
   if (served) box.gateway.serve(SERVICE_PORT, ALIAS_PORT);
+  begin?.(box);
   let nowMs = 0;
   for (const input of [...one.inputs].sort((a, b) => a.ms - b.ms)) {
     for (; nowMs + TICK_MS <= input.ms; nowMs += TICK_MS) box.plane.tick(nowMs + TICK_MS);

@@ -4,103 +4,18 @@ import { readdirSync } from 'node:fs';
 import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { counterMemory } from '../../../src/dataplane/counters.ts';
-import { Dataplane } from '../../../src/dataplane/dataplane.ts';
-import { fdbMemory } from '../../../src/dataplane/fdb.ts';
-import { MemoryPort } from '../../../src/port/memory.ts';
 import { loadNative } from '../../../src/port/native.ts';
 import { Finisher } from '../../../src/port/offload.ts';
-import { RecordPort } from '../../../src/port/pcap/record.ts';
-import { PcapRing, pcapRingMemory } from '../../../src/port/pcap/ring.ts';
 import { VhostPort } from '../../../src/port/vhost/port.ts';
 import { Feature, Request } from '../../../src/port/vhost/protocol.ts';
 import { VNET_SIZE } from '../../../src/wire/vnet.ts';
 import { slopeOf } from '../../slope.ts';
 import { unfinished } from '../gso.ts';
 import { hostThat } from '../host.ts';
-import { type GuestOptions, inflightPayload, type Layout, state, USUAL, VhostGuest } from './guest.ts';
+import { frameOf, meet, withGuests } from './bench.ts';
+import { inflightPayload, type Layout, state, USUAL } from './guest.ts';
 
 const native = loadNative();
-
-interface Bench {
-  readonly dataplane: Dataplane;
-  readonly a: VhostGuest;
-  readonly b: VhostGuest;
-  readonly ports: VhostPort[];
-  readonly memory: MemoryPort;
-  readonly carriers: boolean[][];
-  readonly gone: (string | undefined)[];
-  /** Each port till it has nothing more, as when its files are ready. */
-  turn(): void;
-}
-
-/** Two guests and a port in memory on a switch; closed afterwards. */
-function withGuests(optionsA: GuestOptions, optionsB: GuestOptions, act: (bench: Bench) => void): void {
-  const gone: (string | undefined)[] = [];
-  const dataplane = new Dataplane({
-    fdbMemory: fdbMemory(256),
-    counterMemory: counterMemory(),
-    maxMacs: 256,
-    ageingS: 300,
-    seed: 1,
-    uplink: -1,
-    onGone: (_, fault) => void gone.push(fault),
-  });
-  const guests = [new VhostGuest(optionsA), new VhostGuest(optionsB)];
-  const carriers: boolean[][] = [[], []];
-  const ports = guests.map(
-    (guest, i) =>
-      new VhostPort(
-        `g${i}`,
-        guest.theirs,
-        1500,
-        guest.options.pairs ?? 1,
-        undefined,
-        hostThat({ carrier: up => void carriers[i]!.push(up) }),
-      ),
-  );
-  for (const [i, port] of ports.entries()) dataplane.attach(i + 1, port);
-  const memory = new MemoryPort('m', { offloads: true, mtu: 65_521 });
-  dataplane.attach(3, memory);
-  let nowMs = 1_000;
-  const turn = (): void => {
-    nowMs++;
-    for (const index of [1, 2, 3]) while (dataplane.serve(index, nowMs) > 0);
-  };
-  const [a, b] = guests as [VhostGuest, VhostGuest];
-  try {
-    for (const guest of guests) guest.start(turn);
-    act({ dataplane, a, b, ports, memory, carriers, gone, turn });
-  } finally {
-    for (const index of [1, 2, 3]) dataplane.detach(index);
-    for (const guest of guests) {
-      guest.close();
-      native.close(guest.theirs);
-    }
-  }
-}
-
-const hex = (frame: Uint8Array): string => Buffer.from(frame).toString('hex');
-
-/** From one guest's MAC to another's, with bytes by which it is known. */
-function frameOf(from: number, to: number, bytes: number, mark: number): Uint8Array {
-  const frame = new Uint8Array(bytes);
-  for (let i = 14; i < bytes; i++) frame[i] = (mark * 31 + i * 7) & 0xff;
-  frame.set([2, 0, 0, 0, 0, to, 2, 0, 0, 0, 0, from, 0x88, 0xb5]);
-  return frame;
-}
-
-/** Both are known to the switch, so that what follows is for one port. */
-function meet({ a, b, turn }: Bench): void {
-  a.fill(64);
-  b.fill(64);
-  a.send(frameOf(1, 2, 60, 0));
-  b.send(frameOf(2, 1, 60, 0));
-  turn();
-  turn();
-  a.received();
-  b.received();
-}
 
 test('frames of all lengths and layouts arrive in order, whole and once', () => {
   const layouts: readonly Layout[] = ['single', 'split', 'scattered', 'indirect'];
@@ -234,29 +149,6 @@ test('to a port that is none, and to all: what stayed in guest memory is brought
         .map(({ frame }) => [Buffer.compare(frame, unknown), Buffer.compare(frame, all)].includes(0)),
       [true, true],
     );
-  });
-});
-
-test('a recording has whole frames, though their ends were in guest memory, and the guest gets them all the same', () => {
-  withGuests({}, {}, bench => {
-    meet(bench);
-    const { dataplane, a, b, turn } = bench;
-    const memory = pcapRingMemory(262_144);
-    const ring = new PcapRing(memory);
-    const fd = native.eventCreate();
-    dataplane.attach(4, new RecordPort('all', fd, memory, 65_557));
-    const sent = [60, 192, 193, 256, 257, 1_000, 1_514].map((bytes, mark) => frameOf(1, 2, bytes, mark));
-    for (const frame of sent) a.send(frame);
-    turn();
-    const recorded: Uint8Array[] = [];
-    while (ring.next()) recorded.push(ring.bytes.slice(ring.at, ring.at + ring.kept));
-    assert.equal(recorded.map(hex), sent.map(hex));
-    assert.equal(
-      b.received().map(got => hex(got.frame)),
-      sent.map(hex),
-    );
-    dataplane.detach(4);
-    native.close(fd);
   });
 });
 
