@@ -20,6 +20,7 @@ import { type Start, startBench } from './start.ts';
 import { bars } from './svg.ts';
 import { tapBench } from './tap.ts';
 import { uplinkBench } from './uplink.ts';
+import { vhostBench, wantedFigures, wantedText } from './vhost.ts';
 
 const { values, positionals } = parseArgs({
   options: { pcap: { type: 'string' }, svg: { type: 'string' }, json: { type: 'boolean', default: false } },
@@ -135,6 +136,7 @@ const BENCHES: Readonly<Record<string, () => Promise<Outcome>>> = {
   dhcp: bench(dhcpBench, figuresText('DHCP'), same),
   dns: bench(dnsBench, pairsText('DNS THROUGH A TAP', 'DNSMASQ'), pairsFigures),
   peers: bench(drawnPeers, peersText, peersFigures),
+  vhost: bench(vhostBench, wantedText('VHOST-USER'), wantedFigures),
   rfc2544: bench(rfc2544Bench, between, pairsFigures),
   rfc2889: bench(rfc2889Bench, figuresText('RFC 2889, IN MEMORY'), same),
 };
