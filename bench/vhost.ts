@@ -4,7 +4,9 @@
  * time, for what V8 makes of the data plane's code differs from start to start. The switch has all its stages; DPDK's has none.
  *
  *   core 1   testpmd: virtio-user A ⇄ virtio-user B, each frame that comes in by one goes out by the other
- *   core 0   vswitchd, or testpmd with two net_vhost ports in io mode, or a kernel bridge between two veths
+ *   core 0   vswitchd, or testpmd with two net_vhost ports in io mode
+ *
+ * And the rate of a kernel bridge between two veths, by trafgen, which has more frames for it than testpmd's packet sockets.
  *
  * Frames of 64 KiB are chains of sixteen pieces of 4,095 bytes, pages as a Linux guest has them, into buffers of 4,096, merged;
  * the switch has an MTU for them, for testpmd asks nobody to cut them.
@@ -15,8 +17,9 @@ import { table } from '../src/control/table.ts';
 import type { PortView } from '../src/control/views.ts';
 import { ended, Lab, until } from '../src/lab.ts';
 import type { Figure } from './history.ts';
-import { MBUFS, macOf, pingPong, Testpmd, virtioUser } from './peers/testpmd.ts';
-import { middle } from './stage.ts';
+import { MBUFS, pingPong, Testpmd, virtioUser } from './peers/testpmd.ts';
+import { bridgeWay, type Ends, makeEnds, middle } from './stage.ts';
+import { flood } from './traffic.ts';
 
 /** One thing that was asked for. */
 export interface Wanted {
@@ -43,8 +46,9 @@ interface Load {
   readonly target: number;
 }
 
+const SHORT_BYTES = 64;
 const LOADS: readonly Load[] = [
-  { what: '64 B', pieces: [64], burst: 32, bursts: 16, both: [], own: [], target: 0.8 },
+  { what: '64 B', pieces: [SHORT_BYTES], burst: 32, bursts: 16, both: [], own: [], target: 0.8 },
   { what: '1500 B', pieces: [1500], burst: 32, bursts: 16, both: [], own: [], target: 1 },
   {
     what: '64 KiB',
@@ -66,16 +70,11 @@ const READY_MS = 5_000;
 export async function vhostBench(): Promise<Wanted[]> {
   const lab = new Lab('vhost');
   try {
-    const netns = await lab.netns('host');
+    const ends = await makeEnds(lab);
     const rows: Wanted[] = [];
-    for (const load of LOADS) rows.push(await compare(lab, netns, load));
+    for (const load of LOADS) rows.push(await compare(lab, ends.host, load));
     const [short] = rows as [Wanted];
-    const bridge = await bridgeRate(
-      lab,
-      await lab.netns('bridge'),
-      await lab.netns('ends'),
-      LOADS[0] as Load,
-    );
+    const bridge = await bridgeRate(lab, ends);
     rows.push({
       ...short,
       peer: 'kernel bridge',
@@ -175,24 +174,12 @@ async function rateOf(
   }
 }
 
-/** The same generator between two veths of a kernel bridge, by packet sockets with rings: the median of some rounds. */
-async function bridgeRate(lab: Lab, host: string, ends: string, load: Load): Promise<number> {
-  const names = ['end0', 'end1'] as const;
-  await lab.ip(host, 'link', 'add', 'br0', 'type', 'bridge');
-  await lab.ip(host, 'link', 'set', 'br0', 'up');
-  for (const [index, name] of names.entries()) {
-    const veth = ['link', 'add', `port${index}`, 'type', 'veth', 'peer', 'name', name, 'netns', ends];
-    await lab.ip(host, ...veth);
-    await lab.ip(ends, 'link', 'set', name, 'address', macOf(index), 'up');
-    await lab.ip(host, 'link', 'set', `port${index}`, 'master', 'br0', 'up');
-  }
-  const devices = names.map((name, index) => `net_af_packet${index},iface=${name},qdisc_bypass=1`);
+/** What a kernel bridge between two veths delivers of what trafgen sends, M frames a second: the median of some rounds. */
+async function bridgeRate(lab: Lab, ends: Ends): Promise<number> {
+  const way = await bridgeWay(lab, ends);
   const rates: number[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
-    const generator = await pingPong(lab, ends, devices, load.pieces);
-    rates.push(await rateOf(generator, load, async () => undefined));
-    console.error(`bench: kernel bridge, M frames/s: ${rates.at(-1)?.toFixed(3)}`);
-  }
+  for (let round = 0; round < ROUNDS; round++)
+    rates.push((await flood(lab, ends, way, SHORT_BYTES)).delivered);
   return middle(rates);
 }
 

@@ -74,7 +74,7 @@ const DPDK = {
   folder: 'vswitchd-dpdk',
   packages: [
     'dpdk-dev',
-    ...librte(`net-virtio net-vhost net-af-packet bitratestats bpf bus-auxiliary bus-dpaa bus-pci bus-vdev cmdline
+    ...librte(`net-virtio net-vhost bitratestats bpf bus-auxiliary bus-dpaa bus-pci bus-vdev cmdline
       common-dpaax common-iavf common-mlx5- crypto-scheduler cryptodev dmadev eal ethdev eventdev gro gso hash ip-frag kvargs
       latencystats mbuf mempool mempool-dpaa mempool-ring meter metrics net net-bnxt net-bond net-dpaa net-i40e net-ice
       net-ixgbe net-mlx5- pcapng pci pdump rcu reorder ring sched security telemetry timer vhost`),

@@ -18,7 +18,7 @@ const LIBRARIES = [
   'usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0',
   'lib/x86_64-linux-gnu',
 ];
-const DRIVERS = ['bus_vdev', 'mempool_ring', 'net_virtio', 'net_vhost', 'net_af_packet'];
+const DRIVERS = ['bus_vdev', 'mempool_ring', 'net_virtio', 'net_vhost'];
 /** Lines of output at once, though it is a pipe: what stdbuf(1) does. */
 const LINE_BUFFERS = '/usr/libexec/coreutils/libstdbuf.so';
 

@@ -43,7 +43,7 @@ export class StreamPort implements Port {
   readonly #outMem = new DataView(this.#out.buffer);
   #sent = 0;
   #assembled = 0;
-  /** Frames taken since the last flush. */
+  /** Frames taken that the socket has not. */
   #kept = 0;
 
   readonly #finisher = new Finisher();
@@ -119,15 +119,12 @@ export class StreamPort implements Port {
       taken++;
     }
     this.#copyOut(batch);
-    this.#kept += taken - this.refused;
     return this.#assembled < ENOUGH || this.#send() ? taken : GONE;
   }
 
   flush(): boolean {
-    const kept = this.#kept;
-    this.#kept = 0;
     if (this.#waits || this.#assembled === 0 || this.#send()) return true;
-    this.refused = kept;
+    this.refused = this.#kept;
     return false;
   }
 
@@ -174,6 +171,7 @@ export class StreamPort implements Port {
   }
 
   #append(batch: Batch, row: number): void {
+    this.#kept++;
     const bytes = batch.length[row] as number;
     this.#outMem.setInt32(this.#assembled, bytes);
     const span = 3 * this.#spanCount++;
@@ -187,6 +185,7 @@ export class StreamPort implements Port {
   #appendFinished(): void {
     const { slab, offset, length, count } = this.#finisher;
     const spans = this.#finishedSpans;
+    if (count > 0) this.#kept++;
     for (let i = 0; i < count; i++) {
       const bytes = length[i] as number;
       this.#outMem.setInt32(this.#assembled, bytes);
@@ -208,7 +207,7 @@ export class StreamPort implements Port {
     const sent = this.#native.sendBytes(this.fd, this.#out, this.#sent, this.#assembled);
     if (sent < 0) return this.#lose(sent);
     this.#sent += sent;
-    if (this.#sent === this.#assembled) this.#sent = this.#assembled = 0;
+    if (this.#sent === this.#assembled) this.#sent = this.#assembled = this.#kept = 0;
     const waits = this.#assembled > 0;
     if (waits !== this.#waits) this.#host.writing(this.fd, waits);
     this.#waits = waits;

@@ -220,6 +220,7 @@ test('small bursts are kept till they are flushed, or till there is enough for a
     native.close(peer);
     assert.is(send(), 64);
     assert.is(port.flush(), false);
+    assert.is(port.refused, 64);
     assert.match(port.fault ?? '', /peer has closed/);
   }));
 
