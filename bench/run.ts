@@ -17,9 +17,11 @@ import { rfc2544Bench } from './rfc2544.ts';
 import { rfc2889Bench } from './rfc2889.ts';
 import type { Pair } from './stage.ts';
 import { type Start, startBench } from './start.ts';
+import { type Reached, reachedFigures, streamBench } from './stream.ts';
 import { bars } from './svg.ts';
 import { tapBench } from './tap.ts';
 import { uplinkBench } from './uplink.ts';
+import { vhostBench, wantedFigures, wantedText } from './vhost.ts';
 
 const { values, positionals } = parseArgs({
   options: { pcap: { type: 'string' }, svg: { type: 'string' }, json: { type: 'boolean', default: false } },
@@ -79,6 +81,15 @@ const figuresText =
       figures.map(({ what, unit, value }) => [what, unit, value.toFixed(value < 100 ? 2 : 0)]),
     );
 
+const reachedText = (rows: readonly Reached[]): string =>
+  table(
+    ['STREAM PORTS', 'M FRAMES/S', 'WANTED', ''],
+    rows.map(({ what, value, target }) => [
+      ...[what, value.toFixed(2), target === undefined ? '-' : target.toFixed(1)],
+      target === undefined ? '' : value >= target ? 'reached' : 'SHORT',
+    ]),
+  );
+
 const ratesFigures = (rows: readonly Row[]): Figure[] =>
   rows.map(({ what, framesPerS }) => ({ what, unit: 'M frames/s', value: framesPerS / 1e6 }));
 
@@ -135,6 +146,8 @@ const BENCHES: Readonly<Record<string, () => Promise<Outcome>>> = {
   dhcp: bench(dhcpBench, figuresText('DHCP'), same),
   dns: bench(dnsBench, pairsText('DNS THROUGH A TAP', 'DNSMASQ'), pairsFigures),
   peers: bench(drawnPeers, peersText, peersFigures),
+  vhost: bench(vhostBench, wantedText('VHOST-USER'), wantedFigures),
+  stream: bench(streamBench, reachedText, reachedFigures),
   rfc2544: bench(rfc2544Bench, between, pairsFigures),
   rfc2889: bench(rfc2889Bench, figuresText('RFC 2889, IN MEMORY'), same),
 };

@@ -48,7 +48,16 @@ export class Lab {
 
   /** Starts a program in a namespace; `strike` ends it, if nobody has. */
   spawn(netns: string, ...words: string[]): ChildProcess {
-    const child = spawn('ip', ['netns', 'exec', netns, ...words], { stdio: ['ignore', 'pipe', 'pipe'] });
+    return this.#start('ignore', netns, words);
+  }
+
+  /** The same of one that is talked to: its standard input is a pipe. */
+  spawnTalking(netns: string, ...words: string[]): ChildProcess {
+    return this.#start('pipe', netns, words);
+  }
+
+  #start(stdin: 'ignore' | 'pipe', netns: string, words: readonly string[]): ChildProcess {
+    const child = spawn('ip', ['netns', 'exec', netns, ...words], { stdio: [stdin, 'pipe', 'pipe'] });
     this.#children.push(child);
     return child;
   }

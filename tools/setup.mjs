@@ -72,34 +72,59 @@ const TOOLS = {
   },
 };
 
+/** DPDK's testpmd, its drivers and what it is linked with. Installed, it would bring 200 packages along, udev and another systemd among them. */
+const DPDK = {
+  folder: 'vswitchd-dpdk',
+  packages: [
+    'dpdk-dev',
+    ...librte(`net-virtio net-vhost bitratestats bpf bus-auxiliary bus-dpaa bus-pci bus-vdev cmdline
+      common-dpaax common-iavf common-mlx5- crypto-scheduler cryptodev dmadev eal ethdev eventdev gro gso hash ip-frag kvargs
+      latencystats mbuf mempool mempool-dpaa mempool-ring meter metrics net net-bnxt net-bond net-dpaa net-i40e net-ice
+      net-ixgbe net-mlx5- pcapng pci pdump rcu reorder ring sched security telemetry timer vhost`),
+    ...words(`ibverbs-providers libbsd0 libelf1 libfdt1 libibverbs1 libjansson4 libmd0 libnl-3-200 libnl-route-3-200
+      libnuma1 libpcap0.8`),
+  ],
+};
+
 /**
  * Debian packages that are unpacked below node_modules/.cache and not installed, as that would change this host: a kernel to
  * boot, a resolver that takes resolv.conf over, cloud-init, which sets a host up anew when it boots, servers that start.
  */
 const UNPACKED = {
-  vm: { folder: 'vswitchd-guest', packages: ['linux-image-cloud-amd64', 'busybox-static'] },
-  test: {
-    folder: 'vswitchd-test',
-    packages: [
-      ...['systemd-resolved', 'isc-dhcp-relay', 'cloud-init'],
-      // what cloud-init imports
-      ...[
-        'attr',
-        'certifi',
-        'chardet',
-        'configobj',
-        'idna',
-        'jinja2',
-        'json-pointer',
-        'jsonpatch',
-        'jsonschema',
-      ]
-        .concat('markupsafe', 'netifaces', 'oauthlib', 'pyrsistent', 'requests', 'six', 'urllib3', 'yaml')
-        .map(name => `python3-${name}`),
-    ],
-  },
-  peers: { folder: 'vswitchd-peers', packages: ['kea-dhcp4-server', 'kea-common'] },
+  vm: [{ folder: 'vswitchd-guest', packages: ['linux-image-cloud-amd64', 'busybox-static'] }],
+  test: [
+    DPDK,
+    {
+      folder: 'vswitchd-test',
+      packages: [
+        ...['systemd-resolved', 'isc-dhcp-relay', 'cloud-init'],
+        // what cloud-init imports
+        ...[
+          'attr',
+          'certifi',
+          'chardet',
+          'configobj',
+          'idna',
+          'jinja2',
+          'json-pointer',
+          'jsonpatch',
+          'jsonschema',
+        ]
+          .concat('markupsafe', 'netifaces', 'oauthlib', 'pyrsistent', 'requests', 'six', 'urllib3', 'yaml')
+          .map(name => `python3-${name}`),
+      ],
+    },
+  ],
+  peers: [DPDK, { folder: 'vswitchd-peers', packages: ['kea-dhcp4-server', 'kea-common'] }],
 };
+
+function words(text) {
+  return text.split(/\s+/);
+}
+
+function librte(names) {
+  return words(names).map(name => `librte-${name}23`);
+}
 
 const say = line => process.stderr.write(`set-up: ${line}\n`);
 
@@ -110,7 +135,7 @@ export function setup(kinds) {
   buildProgram();
   buildPages();
   installTools(kinds.flatMap(kind => Object.entries(TOOLS[kind])));
-  for (const kind of kinds) if (UNPACKED[kind] !== undefined) unpack(UNPACKED[kind]);
+  for (const kind of kinds) for (const group of UNPACKED[kind] ?? []) unpack(group);
 }
 
 function installPackages() {
@@ -253,6 +278,7 @@ function unpack({ folder, packages }) {
 
 /** The package of the kernel that a package without a version in its name stands for. */
 function kernelBehind(name) {
+  if (!name.startsWith('linux-image-')) return name;
   const { stdout } = spawnSync('apt-cache', ['depends', '--important', name], { encoding: 'utf8' });
   return /Depends: (linux-image-\d\S*)/.exec(stdout ?? '')?.[1] ?? name;
 }

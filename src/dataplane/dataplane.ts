@@ -63,6 +63,9 @@ export class Dataplane {
   readonly #tails = new Tails();
   /** Undefined while nothing is captured. */
   #captures: Captures | undefined;
+  /** Indices of the ports that may keep what they took till they are flushed. */
+  readonly #kept = new Int32Array(MAX_PORTS);
+  #keptCount = 0;
   /** Indices of the ports that may ask to be served in every round. */
   #polled: Int32Array = new Int32Array(0);
 
@@ -119,6 +122,7 @@ export class Dataplane {
     }
     let received = this.#serveBurst(port, index, nowMs);
     while (port.holds && this.#ports[index] === port) received += this.#serveBurst(port, index, nowMs);
+    this.#flush();
     return received;
   }
 
@@ -158,6 +162,7 @@ export class Dataplane {
       const port = this.#ports[index];
       if (port?.polls === true) received += this.#serveBurst(port, index, nowMs);
     }
+    this.#flush();
     return received;
   }
 
@@ -186,6 +191,7 @@ export class Dataplane {
     forwarding.run();
     this.#transmit();
     captures?.finish(this.#flooded);
+    this.#flush();
   }
 
   /** Begins to copy frames of a port, or of all. */
@@ -299,6 +305,7 @@ export class Dataplane {
       this.#lose(index);
       return;
     }
+    if (port.flush !== undefined) this.#keep(index);
     let bytes = lists.bytes[index] as number;
     for (let i = taken; i < count; i++) bytes -= this.#batch.length[rows[i] as number] as number;
     const { txFrames, txBytes } = this.counters;
@@ -306,6 +313,24 @@ export class Dataplane {
     txBytes[index] = (txBytes[index] as number) + bytes;
     if (port.refused > 0) this.counters.drop(index, Drop.TxRefused, port.refused);
     if (taken < count) this.counters.drop(index, Drop.TxFull, count - taken);
+  }
+
+  #keep(index: number): void {
+    for (let i = 0; i < this.#keptCount; i++) if (this.#kept[i] === index) return;
+    this.#kept[this.#keptCount++] = index;
+  }
+
+  #flush(): void {
+    for (let i = 0; i < this.#keptCount; i++) {
+      const index = this.#kept[i] as number;
+      const port = this.#ports[index];
+      if (port?.flush?.() !== false) continue;
+      const { txFrames } = this.counters;
+      txFrames[index] = (txFrames[index] as number) - port.refused;
+      this.counters.drop(index, Drop.PortDown, port.refused);
+      this.#lose(index);
+    }
+    this.#keptCount = 0;
   }
 
   #lose(index: number): void {

@@ -59,6 +59,11 @@ export interface Port {
   readonly listens?: 'all' | 'none';
   /** Is it to be served in every round, for it waits for no file at the moment? */
   readonly polls?: boolean;
+  /**
+   * Sends what `transmit` took and kept, for many bursts may go in one write: called after the last burst that was at hand. False:
+   * it is gone, and `refused` says how many frames with it.
+   */
+  flush?(): boolean;
   /** One of its files is ready: called before `receive`. False: it is gone. */
   wake?(): boolean;
   /** The frames of the last `receive` have gone where they go, and what they came in may be given back. */

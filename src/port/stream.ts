@@ -3,7 +3,7 @@
  * Ethernet frame, without a virtio-net header. The socket is connected already and stays its opener's.
  *
  *   in    ┌ given │ frame │ frame │ part of a frame │ room ┐   one read brings what is there, `receive` gives whole frames
- *   out   ┌ sent  │ frame │ frame │ room ───────────┐          many frames a write; what the socket does not take stays here,
+ *   out   ┌ sent  │ frame │ frame │ room ───────────┐          many bursts a write; what the socket does not take stays here,
  *                                                              and nothing more is taken till it is gone
  *
  * Segments and unfinished checksums are finished here, for the stream has no word for them.
@@ -19,6 +19,8 @@ const LENGTH_BYTES = 4;
 const IN_BYTES = 131_072;
 /** Room for a few of the largest frames, cut into segments. */
 const OUT_BYTES = 262_144;
+/** From so many bytes on there is nothing to gain by waiting for more. */
+const ENOUGH = 65_536;
 /** Frames that are copied in one go. */
 const MAX_SPANS = 256;
 const EPIPE = -32;
@@ -41,6 +43,8 @@ export class StreamPort implements Port {
   readonly #outMem = new DataView(this.#out.buffer);
   #sent = 0;
   #assembled = 0;
+  /** Frames taken that the socket has not. */
+  #kept = 0;
 
   readonly #finisher = new Finisher();
   /** Frames to be copied, between a batch's slab and a buffer. */
@@ -64,25 +68,32 @@ export class StreamPort implements Port {
   }
 
   receive(batch: Batch, ingress: number): number {
-    if (this.#sent < this.#assembled && !this.#send()) return GONE;
+    if (this.#waits && !this.#send()) return GONE;
     if (!this.holds && !this.#read()) return GONE;
-    const { mem, count: first } = batch;
+    const { mem, count: first, offset, length } = batch;
     const spans = this.#spans;
+    const inMem = this.#inMem;
+    const filled = this.#filled;
+    let given = this.#given;
     let next = batch.arena;
     let count = 0;
-    while (count < BURST && this.holds && !this.#isTooLong()) {
-      const bytes = this.#nextLength();
+    while (count < BURST && given + LENGTH_BYTES <= filled) {
+      const bytes = inMem.getInt32(given);
+      const end = given + LENGTH_BYTES + bytes;
+      if (bytes < 0 || bytes > MAX_FRAME || end > filled) break;
       const at = next + HEADROOM;
-      spans[3 * count] = this.#given + LENGTH_BYTES;
-      spans[3 * count + 1] = at;
-      spans[3 * count + 2] = bytes;
+      const span = 3 * count;
+      spans[span] = given + LENGTH_BYTES;
+      spans[span + 1] = at;
+      spans[span + 2] = bytes;
       vnet.setFinished(mem, at);
-      batch.offset[first + count] = at;
-      batch.length[first + count] = bytes;
+      offset[first + count] = at;
+      length[first + count] = bytes;
       count++;
-      this.#given += LENGTH_BYTES + bytes;
+      given = end;
       next = (at + bytes + 63) & ~63;
     }
+    this.#given = given;
     if (count === 0) return this.holds ? this.#refuse() : 0;
     this.#native.copyBytes(this.#in, batch.slab, spans, count);
     batch.claim(count, ingress);
@@ -91,8 +102,8 @@ export class StreamPort implements Port {
 
   transmit(batch: Batch, rows: Int32Array, count: number): number {
     this.refused = 0;
-    if (this.#sent < this.#assembled && !this.#send()) return GONE;
-    if (this.#sent < this.#assembled) return 0;
+    if (this.#waits && !this.#send()) return GONE;
+    if (this.#waits) return 0;
     let taken = 0;
     while (taken < count) {
       const row = rows[taken] as number;
@@ -108,7 +119,13 @@ export class StreamPort implements Port {
       taken++;
     }
     this.#copyOut(batch);
-    return this.#send() ? taken : GONE;
+    return this.#assembled < ENOUGH || this.#send() ? taken : GONE;
+  }
+
+  flush(): boolean {
+    if (this.#waits || this.#assembled === 0 || this.#send()) return true;
+    this.refused = this.#kept;
+    return false;
   }
 
   close(): void {}
@@ -154,6 +171,7 @@ export class StreamPort implements Port {
   }
 
   #append(batch: Batch, row: number): void {
+    this.#kept++;
     const bytes = batch.length[row] as number;
     this.#outMem.setInt32(this.#assembled, bytes);
     const span = 3 * this.#spanCount++;
@@ -167,6 +185,7 @@ export class StreamPort implements Port {
   #appendFinished(): void {
     const { slab, offset, length, count } = this.#finisher;
     const spans = this.#finishedSpans;
+    if (count > 0) this.#kept++;
     for (let i = 0; i < count; i++) {
       const bytes = length[i] as number;
       this.#outMem.setInt32(this.#assembled, bytes);
@@ -188,7 +207,7 @@ export class StreamPort implements Port {
     const sent = this.#native.sendBytes(this.fd, this.#out, this.#sent, this.#assembled);
     if (sent < 0) return this.#lose(sent);
     this.#sent += sent;
-    if (this.#sent === this.#assembled) this.#sent = this.#assembled = 0;
+    if (this.#sent === this.#assembled) this.#sent = this.#assembled = this.#kept = 0;
     const waits = this.#assembled > 0;
     if (waits !== this.#waits) this.#host.writing(this.fd, waits);
     this.#waits = waits;

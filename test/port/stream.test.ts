@@ -162,6 +162,7 @@ test('what is sent comes out whole, many frames a write', () => {
         const frames = sizes.map((size, number) => frame(size, number));
         assert.is(port.transmit(batch, rowsOf(batch, frames), frames.length), frames.length);
         assert.is(port.refused, 0);
+        assert.ok(port.flush());
         assert.equal(framesOf(drain(peer)), frames.map(hex));
       }),
     ),
@@ -195,7 +196,32 @@ test('a full socket: what was taken arrives whole, in order, and no more is take
     assert.equal(writing, [true, false]);
     assert.equal(framesOf(Buffer.concat(parts)), accepted);
     assert.is(port.transmit(batch, rowsOf(batch, [frame(60)]), 1), 1);
+    assert.ok(port.flush());
     assert.equal(framesOf(drain(peer)), [hex(frame(60))]);
+  }));
+
+test('small bursts are kept till they are flushed, or till there is enough for a write', () =>
+  withPort((port, peer) => {
+    const batch = new Batch();
+    const burst = Array.from({ length: 64 }, (_, number) => frame(64, number));
+    const send = (): number => port.transmit(batch, rowsOf(batch, burst), 64);
+    assert.equal([send(), send()], [64, 64]);
+    assert.is(drain(peer).length, 0);
+    assert.ok(port.flush());
+    assert.equal(framesOf(drain(peer)), [...burst, ...burst].map(hex));
+    let kept = 0;
+    let came = 0;
+    for (; came === 0 && kept < 32; kept++) {
+      send();
+      came = drain(peer).length;
+    }
+    assert.is(came, kept * 64 * 68);
+    assert.ok(came >= 65_536);
+    native.close(peer);
+    assert.is(send(), 64);
+    assert.is(port.flush(), false);
+    assert.is(port.refused, 64);
+    assert.match(port.fault ?? '', /peer has closed/);
   }));
 
 /** Two ports of a switch: a stream's, whose peer's end is given, and one in memory. */
@@ -269,6 +295,7 @@ test('a peer that dies: what it sent is served, then the port is gone, and says 
     plane.serve(1, 0);
     assert.equal(faults, ['its peer has closed the connection']);
     assert.equal(plane.counters.dropsOf(0), { PortDown: 1 });
+    assert.is(plane.counters.txFrames[0], 0);
   });
 });
 
@@ -303,6 +330,7 @@ test('segments and sums are finished before they are sent', () =>
     const other = new MemoryPort('finishes too');
     other.transmit(batch, rows, count);
     assert.is(port.transmit(batch, rows, count), count);
+    assert.ok(port.flush());
     assert.equal([port.refused, other.refused], [1, 1]);
     assert.ok(other.sent.length > 400);
     assert.equal(framesOf(drain(peer)), other.sent.map(hex));
@@ -324,6 +352,7 @@ test('allocates nothing per frame, received, sent or finished', () =>
       plane.serve(0, nowMs);
       plane.serve(1, nowMs);
       port.transmit(batch, rows, count);
+      port.flush();
       while (native.receiveBytes(peer, sink, 0, sink.length) > 0);
     });
     assert.ok(slope < 1, `${slope.toFixed(2)} bytes a frame`);

@@ -76,8 +76,11 @@ export class Ring {
     this.#memory = memory;
   }
 
-  /** Looks its parts up; false: they are none, and it does not run. `resume`: go on where the used ring ends, not at `last`. */
-  start(eventIndex: boolean, resume: boolean): boolean {
+  /**
+   * Looks its parts up; false: they are none, and it does not run. It goes on where the used ring ends, whatever base was set: a
+   * front end whose back end was killed may say 0 (DPDK's virtio-user), and DPDK's vhost library goes by the used ring, too.
+   */
+  start(eventIndex: boolean): boolean {
     const { size, addresses } = this;
     this.stop();
     if (size < 1 || size > MAX_SIZE || (size & (size - 1)) !== 0) return false;
@@ -93,7 +96,7 @@ export class Ring {
     this.#eventIndex = eventIndex;
     this.mask = size - 1;
     this.done = this.#told = Atomics.load(this.#used, 1);
-    if (resume) this.last = this.done;
+    this.last = this.done;
     this.started = true;
     return true;
   }

@@ -326,9 +326,8 @@ export class Session {
 
   /** Starts what is wanted and can be. */
   #restart(): void {
-    const resume = this.#inflight !== undefined;
     for (const ring of this.rings)
-      if (ring.wanted && !ring.started && ring.start(this.has(Feature.eventIndex), resume)) ring.arm(true);
+      if (ring.wanted && !ring.started && ring.start(this.has(Feature.eventIndex))) ring.arm(true);
     this.#host.changed();
   }
 
