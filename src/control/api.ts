@@ -61,8 +61,13 @@ export class Api {
       this.#server.once('error', reject);
       this.#server.listen(this.path, resolve);
     });
-    if (group !== undefined) chownSync(this.path, -1, group);
-    chmodSync(this.path, SOCKET_MODE);
+    try {
+      if (group !== undefined) chownSync(this.path, -1, group);
+      chmodSync(this.path, SOCKET_MODE);
+    } catch (error) {
+      await this.close(); // the server takes its file along
+      throw error;
+    }
   }
 
   /** What it has answered, and to how many it tells what happens. */

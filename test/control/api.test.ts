@@ -1,7 +1,9 @@
 /** The control API over its socket: views, changes, and what it says to those who ask wrongly. */
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { createServer, type IncomingMessage, request } from 'node:http';
+
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -87,6 +89,15 @@ test('the socket is for its owner and the group that it was given', async () => 
   const { mode, gid } = statSync(other.path);
   await other.close();
   assert.equal([mode & 0o777, gid], [0o660, 12_345]);
+});
+
+test('a socket whose group can not be set leaves no file', async () => {
+  const other = new Api(join(folder, 'nobody.sock'), {} as Views, {} as Actions);
+  const failed = await other.listen(2 ** 40).then(
+    () => false,
+    () => true,
+  );
+  assert.equal([failed, existsSync(other.path)], [true, false]);
 });
 
 test('each question has a connection of its own: one that is kept may have ended when the next is asked', async () => {

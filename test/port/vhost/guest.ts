@@ -103,11 +103,12 @@ export class VhostGuest {
   #next: number;
   readonly #places = new Map<Queue, Map<number, number>>();
 
-  constructor(options: GuestOptions = {}) {
+  /** `connection`: to a back end that is there already; else both ends are made. */
+  constructor(options: GuestOptions = {}, connection?: number) {
     this.#options = options;
     const { features = USUAL, pairs = 1, size = 256, bufferBytes = 2048 } = options;
     const { regions = [[0, 64 << 20]] } = options;
-    [this.fd, this.theirs] = native.socketPair();
+    [this.fd, this.theirs] = connection === undefined ? native.socketPair() : [connection, -1];
     this.features = bits(...features);
     this.header = features.includes(Feature.version1) || features.includes(Feature.mergeable) ? 12 : 10;
     this.#size = size;
