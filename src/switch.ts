@@ -21,7 +21,9 @@ import { BY_ADDRESS, FLOOD } from './dataplane/batch.ts';
 import { type GatewaySettings, UPLINK_PORT } from './dataplane/messages.ts';
 import { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
+import { onlyGuest } from './events/leases.ts';
 import { checkHooks, Life } from './events/life.ts';
+import { WatchedPlane } from './events/watched.ts';
 import { figuresOf } from './figures.ts';
 import { Forwarding } from './forwarding.ts';
 import { MAX_NAMES } from './gateway/nametable.ts';
@@ -189,7 +191,7 @@ export class Switch {
         setPort: (name, up) => ports.set(name, up),
         capture: (asked, response) => captures.open(asked, response),
       },
-      listener => this.#life.events.on(listener),
+      this.#watched(plane).on,
       undefined,
       metrics,
     );
@@ -202,6 +204,15 @@ export class Switch {
     const exporter = new Exporter(this.#config.metrics, () => metrics(api.figures()));
     this.#endings.push(() => exporter.close());
     await exporter.listen();
+  }
+
+  #watched(plane: Plane): WatchedPlane {
+    const watched = new WatchedPlane(this.#life.events, plane.memory, {
+      portName: this.#ports.nameOf,
+      guestOn: port => onlyGuest(this.#dhcp?.leases() ?? [], port),
+    });
+    this.#endings.push(() => watched.stop());
+    return watched;
   }
 
   async #openPorts(parts: Pick<PortsParts, 'plane' | 'journal' | 'shields'>): Promise<Ports> {

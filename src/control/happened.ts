@@ -14,7 +14,8 @@ export function eventText({ time, event, ...rest }: EventView): string {
 }
 
 const wordOf = (name: string, value: string | number): string[] => {
-  if (value === '') return [];
+  if (value === '' || (name === 'vlan' && value === 0)) return []; // 0: untagged
+  if (name === 'from') return [`from ${value}`];
   return [typeof value === 'number' ? `${name} ${value}` : value];
 };
 

@@ -7,6 +7,7 @@
  *   entry  │ key: VLAN << 16 | first two octets │ key: last four octets │ port + 1, 0: free │ last seen, seconds │
  */
 import { multiplier, shiftFor, spread } from '../wire/hash.ts';
+import { MAC_NEWS_WORDS, MacNews, NOWHERE, tellMac } from './macnews.ts';
 
 const spreadOver = spread; // an import that each row needs
 
@@ -15,8 +16,12 @@ const KEY_HI = 0;
 const KEY_LO = 1;
 const PORT = 2;
 const SEEN = 3;
-/** Before the entries, in a cache line of their own: how many there are, and how many frames found the table full. */
-const HEADER_WORDS = 16;
+/**
+ * Before the entries, in a cache line of their own: how many there are, and how many frames found the table full. Then the
+ * ring of what was learnt (macnews.ts).
+ */
+const NEWS_AT = 16;
+const HEADER_WORDS = NEWS_AT + MAC_NEWS_WORDS;
 const COUNT = 0;
 const UNLEARNT = 1;
 /** Slots looked at for age at each tick (100 ms), at the least; the whole of the default table in 13 s, at a few µs a tick. */
@@ -34,12 +39,15 @@ export interface FdbEntry {
 
 const slotsFor = (maxEntries: number): number => 1 << Math.ceil(Math.log2(Math.max(maxEntries, 4) * 2));
 
+const newsIn = (memory: SharedArrayBuffer): Int32Array => new Int32Array(memory, NEWS_AT * 4, MAC_NEWS_WORDS);
+
 /** Memory for `maxEntries` entries. */
 export const fdbMemory = (maxEntries: number): SharedArrayBuffer =>
   new SharedArrayBuffer((HEADER_WORDS + slotsFor(maxEntries) * WORDS) * 4);
 
 export class Fdb {
   readonly #words: Int32Array;
+  readonly #news: Int32Array;
   readonly #slotMask: number;
   #sweepAt = 0;
 
@@ -66,6 +74,7 @@ export class Fdb {
     const shift = shiftFor(slotMask + 1);
     const [forLo, forKey] = [multiplier(seed, 0), multiplier(seed, 1)];
     this.#words = words;
+    this.#news = newsIn(memory);
     this.#slotMask = slotMask;
     const last = words.length - WORDS;
     const home = (key: number, lo: number): number =>
@@ -102,7 +111,11 @@ export class Fdb {
     const found = this.#place(key, lo);
     if (found >= 0) {
       // A shared cache line is written only when there is news: the control thread may be reading.
-      if (words[found + PORT] !== port + 1) words[found + PORT] = port + 1;
+      const before = words[found + PORT] as number;
+      if (before !== port + 1) {
+        words[found + PORT] = port + 1;
+        tellMac(this.#news, key, lo, port, before - 1);
+      }
       if (words[found + SEEN] !== nowS) words[found + SEEN] = nowS;
       return true;
     }
@@ -116,6 +129,7 @@ export class Fdb {
     words[free + SEEN] = nowS;
     words[free + PORT] = port + 1;
     words[COUNT] = (words[COUNT] as number) + 1;
+    tellMac(this.#news, key, lo, port, NOWHERE);
     return true;
   }
 
@@ -165,6 +179,9 @@ export class Fdb {
     return (this.home(key, lo) - HEADER_WORDS) / WORDS;
   }
 }
+
+/** What is learnt, and who moves; one reader at a time. */
+export const newsOf = (memory: SharedArrayBuffer): MacNews => new MacNews(newsIn(memory));
 
 /**
  * How many addresses are known, and how many frames came from one that was not learnt as the table was full (modulo 2^32;

@@ -38,8 +38,48 @@ export type PhoneHomeEvent = {
   readonly instanceId: string;
 };
 
+/** A station's address has come to a port that had not; `from`: another port had it, and it was not aged out. VLAN 0: untagged. */
+export type MacEvent =
+  | { readonly event: 'mac-learnt'; readonly mac: string; readonly vlan: number; readonly port: string }
+  | {
+      readonly event: 'mac-moved';
+      readonly mac: string;
+      readonly vlan: number;
+      readonly port: string;
+      readonly from: string;
+    };
+
+/** More addresses came or moved than are told of one by one. */
+export type MacsHeldBackEvent = { readonly event: 'macs-held-back'; readonly count: number };
+
+/** Many frames of a port were dropped, for one reason: a name of wire/drop.ts. */
+export type DropBurstEvent = {
+  readonly event: 'drop-burst';
+  readonly port: string;
+  readonly reason: string;
+  readonly count: number;
+};
+
+/** Sessions were refused, as the NAT has no room for them, or not for one guest's. */
+export type FlowLimitEvent = {
+  readonly event: 'flow-limit';
+  readonly reason: 'table-full' | 'guest-full';
+  readonly port: string;
+  /** The guest's address, where only one has a lease on the port; empty: not known. */
+  readonly address: string;
+  /** Packets that would have opened one. */
+  readonly count: number;
+};
+
 /** All that may happen; new kinds are added here. */
-export type Happening = LeaseEvent | PortEvent | PhoneHomeEvent;
+export type Happening =
+  | LeaseEvent
+  | PortEvent
+  | PhoneHomeEvent
+  | MacEvent
+  | MacsHeldBackEvent
+  | DropBurstEvent
+  | FlowLimitEvent;
 
 /** `time`: Unix time, ms. */
 export type SwitchEvent = { readonly time: number } & Happening;

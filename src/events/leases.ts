@@ -31,3 +31,12 @@ export function eventOf({ before, after, conflict }: Change, nowS: number): Leas
       return ran && leaseEvent('lease-released', { ...ran, expiresS: nowS }); // it has another address now
   }
 }
+
+/** The address of the only guest that has a lease on a port; empty: there is none, or several. */
+export function onlyGuest(
+  leases: readonly { address: string; state: string; port?: string }[],
+  port: string,
+): string {
+  const [only, ...others] = leases.filter(lease => lease.port === port && lease.state === 'bound');
+  return others.length === 0 ? (only?.address ?? '') : '';
+}

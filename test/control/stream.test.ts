@@ -190,6 +190,12 @@ test('events for people: what is known, in a line', () => {
   assert.is(eventText({ time, event: 'lease-expired', ...lease, expires: 5 }).includes('ends'), false);
   assert.is(eventText({ time, event: 'port-up', port: 'tap0' }), '09:05:03.007  port-up         tap0');
   assert.is(eventText({ time, event: 'lost', count: 7 }), '09:05:03.007  lost            count 7');
+  const moved = { mac: '02:00:00:00:00:01', vlan: 0, port: 'tap1', from: 'tap0' };
+  assert.is(
+    eventText({ time, event: 'mac-moved', ...moved }),
+    '09:05:03.007  mac-moved       02:00:00:00:00:01  tap1  from tap0',
+  );
+  assert.match(eventText({ time, event: 'mac-moved', ...moved, vlan: 5 }), /01 {2}vlan 5 {2}tap1 /);
 });
 
 test.run();

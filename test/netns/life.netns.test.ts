@@ -11,9 +11,11 @@ import type { DhcpView, EventView, LeaseView, StatusView } from '../../src/contr
 import { ended, until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
 import { Code, emit, MessageType } from '../../src/wire/dhcp.ts';
+import * as ethernet from '../../src/wire/ethernet.ts';
 import { sh } from '../port/namespace.ts';
 import { stateOf } from './dhcp.ts';
-import { ctl, GATEWAY, plugIn, type Stage, served, stageTests, TAPS } from './stage.ts';
+import { StreamGuest } from './guest.ts';
+import { ctl, GATEWAY, OUTSIDE, plugIn, type Stage, served, stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('li', import.meta.url);
 const vswitchctl = join(projectRoot(), 'bin', 'vswitchctl');
@@ -140,6 +142,80 @@ inStage('events and the hook tell of a lease, in order; the hook outlives none o
   assert.match(log, /--lease-hook .* released 192\.168\.100\.10: ended with code 7: no more/);
   assert.equal((await lab.ask<DhcpView>('dhcp')).hook, { run: 5, failed: 1, lost: 0, waiting: 0 });
   assert.is(await ended(child, 'SIGTERM', 8_000), 0);
+});
+
+inStage('events of the data plane: a move, a flood of MACs, a burst of drops, a flow limit', async stage => {
+  const { lab, host, red, blue } = stage;
+  const path = join(lab.folder, 'vm.sock');
+  await lab.startSwitch(host, ...TAPS, '--port', `stream:${path}`, '--max-guest-flows', '9');
+  await plugIn(stage, 'tap0', red);
+  await plugIn(stage, 'tap1', blue);
+  const address = await lab.lease(red, 'tap0');
+  await lab.lease(blue, 'tap1');
+  const mac = JSON.parse(await lab.ip(red, '-j', 'link', 'show', 'tap0'))[0].address as string;
+  const json = listen(stage, '--json', 'events');
+  const events = (): EventView[] => linesOf(json.text).map(line => JSON.parse(line) as EventView);
+  const of = (event: string, port: string): EventView[] =>
+    events().filter(one => one.event === event && one.port === port);
+  let guest = await StreamGuest.connect(path, 1);
+  await until('somebody reads', 5_000, async () => {
+    guest.end();
+    guest = await StreamGuest.connect(path, 1);
+    return json.text !== '';
+  });
+  const send = (from: number, hi: number): void => {
+    const frame = new Uint8Array(60);
+    ethernet.setHeader(new DataView(frame.buffer), 0, 0xffff, -1, hi, from, 0x88b5);
+    guest.send(frame);
+  };
+  const told = new Set(of('mac-learnt', 'vm').map(one => one.mac)).size;
+
+  const pinged = lab.inside(blue, 'ping', '-c', '10', '-i', '0.2', '-W', '2', address);
+  const start = performance.now();
+  for (let sent = 0; sent < 4_000; sent++) {
+    send(0x1000 + sent, 0x0242);
+    if (sent % 40 === 39) await sleep(20);
+  }
+  assert.match(await pinged, / 0% packet loss/);
+  const held = (): number =>
+    events()
+      .filter(({ event }) => event === 'macs-held-back')
+      .reduce((sum, { count }) => sum + Number(count), 0);
+  await until(
+    'all are told of or counted',
+    5_000,
+    async () => of('mac-learnt', 'vm').length - told + held() >= 4_000,
+  );
+  const seconds = Math.ceil((performance.now() - start) / 1_000) + 1;
+  const learnt = of('mac-learnt', 'vm').length;
+  assert.ok(learnt >= 50 && learnt <= 50 * seconds, `${learnt} events in ${seconds} s`);
+
+  for (let sent = 0; sent < 300; sent++) send(sent, 0x0342);
+  await lab.inside(
+    red,
+    process.execPath,
+    '-e',
+    `for (let i = 0; i < 30; i++) { const s = require('node:dgram').createSocket('udp4'); s.send('x', 9, '${OUTSIDE}', () => s.close()); }`,
+  );
+  await lab.ip(blue, 'link', 'set', 'tap1', 'address', mac);
+  await lab.inside(blue, 'ping', '-c', '1', '-W', '1', GATEWAY).catch(() => undefined);
+  await until('all three are told of', 6_000, async () =>
+    [
+      ['drop-burst', 'vm'],
+      ['flow-limit', 'tap0'],
+      ['mac-moved', 'tap1'],
+    ].every(([event = '', port = '']) => of(event, port).length > 0),
+  );
+  const bare = ({ time: _, ...rest }: EventView) => rest;
+  const { count: dropped, ...burst } = bare(of('drop-burst', 'vm')[0] as EventView);
+  assert.equal(burst, { event: 'drop-burst', port: 'vm', reason: 'SourceIsGroup' });
+  assert.ok(Number(dropped) >= 100 && Number(dropped) <= 300, `${dropped}`);
+  const { count: refused, ...limit } = bare(of('flow-limit', 'tap0')[0] as EventView);
+  assert.equal(limit, { event: 'flow-limit', reason: 'guest-full', port: 'tap0', address });
+  assert.ok(Number(refused) >= 1 && Number(refused) <= 30, `${refused}`);
+  const moved = of('mac-moved', 'tap1')[0] as EventView;
+  assert.equal(bare(moved), { event: 'mac-moved', mac, vlan: 0, port: 'tap1', from: 'tap0' });
+  guest.end();
 });
 
 inStage(
