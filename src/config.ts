@@ -7,7 +7,7 @@ import { cloudInitOf } from './config/cloudinit.ts';
 import { dhcpOf } from './config/dhcp.ts';
 import { type DnsConfig, dnsOf } from './config/dns.ts';
 import { egressOf } from './config/egress.ts';
-import { type Given, GivenSettings } from './config/given.ts';
+import { type Given, GivenSettings, type SettingsFile } from './config/given.ts';
 import { Settings } from './options.ts';
 import type { PolicySettings } from './service/dhcp/options.ts';
 import type { PoolSettings } from './service/dhcp/pools.ts';
@@ -228,7 +228,7 @@ const DEFAULT_FLOWS = 65_536;
 const MOST_GUEST_FLOWS = 16_384;
 
 /** Options over file over defaults. Throws an OperatorError that names the setting, its value and what is expected. */
-export function readConfig(options: Given, file?: string): Config {
+export function readConfig(options: Given, file?: SettingsFile | string): Config {
   const given = new GivenSettings(options, file);
   const named = given.value('uplink')?.kind === 'bridge' ? (given.value('subnet') ?? NO_SUBNET) : undefined;
   const subnet = named ?? given.need('subnet', 'the network, such as --subnet 192.168.100.0/24');
@@ -237,14 +237,14 @@ export function readConfig(options: Given, file?: string): Config {
 }
 
 /** The same where nothing need be given, as the network is the usual one: for a replay, whose ports are files, and the doctor. */
-export function readReplayConfig(options: Given, file?: string): Config {
+export function readReplayConfig(options: Given, file?: SettingsFile | string): Config {
   const given = new GivenSettings({ ...options }, file);
   const subnet = given.value('subnet') ?? Settings.shape.subnet.parse('192.168.100.0/24')!;
   return complete(given, subnet, 0); // captures answer what they were asked
 }
 
 /** Only where a switch of this name keeps its things, for `--undo`. */
-export function readPlace(options: Given, file?: string): Place {
+export function readPlace(options: Given, file?: SettingsFile | string): Place {
   const given = new GivenSettings(options, file);
   return Object.freeze(place(given));
 }
@@ -305,9 +305,9 @@ function portsOf(given: GivenSettings): Pick<Config, 'taps' | 'ports'> {
   const listed = given.value('taps') ?? [];
   const taps: TapConfig[] = [...listed];
   const ports: PortConfig[] = [];
-  for (const port of given.value('port') ?? []) {
+  for (const [item, port] of (given.value('port') ?? []).entries()) {
     if (listed.some(tap => tap.name === port.name))
-      given.refuse('port', `names ${port.name}, which is a tap of --taps; expected each port once`);
+      given.refuse('port', `names ${port.name}, which is a tap of --taps; expected each port once`, item);
     if (port.kind === 'tap') taps.push(tapOf(port));
     else ports.push(port);
   }
@@ -355,11 +355,11 @@ function forwardsOf(
   const forwards = given.value('forward') ?? [];
   if (forwards.length > 0 && uplink.kind !== 'tun')
     given.refuse('forward', `is given beside uplink ${uplink.kind}; expected one of the two`);
-  for (const { guest } of forwards) {
+  for (const [item, { guest }] of forwards.entries()) {
     if (typeof guest === 'string') continue;
     const fault = guestFault(guest, subnet, natAddress);
     if (fault !== undefined)
-      given.refuse('forward', `${fault}; expected a guest's address in ${subnet.text}`);
+      given.refuse('forward', `${fault}; expected a guest's address in ${subnet.text}`, item);
   }
   return forwards;
 }

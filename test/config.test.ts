@@ -122,7 +122,7 @@ test('a file has the options’ names, options win, and its mistakes name the fi
     assert.is(config.ageingS, 90);
     assert.is(config.taps.length, 2);
     writeFileSync(file, 'subnett = "10.1.0.0/24"\n');
-    assert.match(mistake('--config', file).message, /switch\.toml: unknown key "subnett"/);
+    assert.match(mistake('--config', file).message, /switch\.toml:1:1: unknown key "subnett"/);
     const json = join(folder, 'switch.json');
     for (const text of ['null', '[]', '5', '"subnet"']) {
       writeFileSync(json, text);
@@ -132,7 +132,7 @@ test('a file has the options’ names, options win, and its mistakes name the fi
       );
     }
     writeFileSync(file, 'subnet = \n');
-    assert.match(mistake('--config', file).message, /switch\.toml: /);
+    assert.match(mistake('--config', file).message, /switch\.toml:1:\d+: /);
     assert.match(mistake('--config', join(folder, 'none')).message, /can(not|'t) be read/);
   } finally {
     rmSync(folder, { recursive: true, force: true });

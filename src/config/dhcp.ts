@@ -93,18 +93,18 @@ function refuseDhcp(given: GivenSettings, what: string): void {
 /** Throws an OperatorError for what can't be. */
 function reservingOf(given: GivenSettings, around: Surroundings): Reserving {
   const networks = given.value('pool') ?? [];
-  const pools = networks.map((pool, index) => poolOf(given, pool, networks.slice(0, index), around));
+  const pools = networks.map((_, index) => poolOf(given, index, networks, around));
   const hosts = given.value('host') ?? [];
   const tags = given.value('dhcp-tag') ?? [];
   const options = given.value('dhcp-option') ?? [];
   const boots = given.value('boot') ?? [];
-  for (const host of hosts) checkHost(given, host, networks, around);
-  for (const rule of tags) checkTag(given, rule, hosts, networks, around);
+  for (const [item, host] of hosts.entries()) checkHost(given, item, host, networks, around);
+  for (const [item, rule] of tags.entries()) checkTag(given, item, rule, hosts, networks, around);
   const known = new Set([...tags.map(({ tag }) => tag), ...hosts.flatMap(host => host.tags)]);
   for (const [name, list] of [['dhcp-option', options] as const, ['boot', boots] as const])
-    for (const { scope } of list) {
+    for (const [item, { scope }] of list.entries()) {
       const fault = scopeFault(scope, known, hosts);
-      if (fault !== undefined) given.refuse(name, fault);
+      if (fault !== undefined) given.refuse(name, fault, item);
     }
   return { hosts, pools, options, tags, boots };
 }
@@ -114,12 +114,14 @@ const overlap = (a: Subnet, b: Subnet): boolean => has(a, b.network) || has(b, a
 
 function poolOf(
   given: GivenSettings,
-  { subnet, range, router }: GivenPool,
-  before: readonly GivenPool[],
+  item: number,
+  all: readonly GivenPool[],
   around: Surroundings,
 ): PoolSettings {
-  const refuse = (why: string): never => given.refuse('pool', why);
-  const other = [around.subnet, ...before.map(pool => pool.subnet)].find(each => overlap(each, subnet));
+  const { subnet, range, router } = all[item] as GivenPool;
+  const refuse = (why: string): never => given.refuse('pool', why, item);
+  const before = all.slice(0, item).map(pool => pool.subnet);
+  const other = [around.subnet, ...before].find(each => overlap(each, subnet));
   if (other !== undefined)
     refuse(`names ${subnet.text}, which overlaps ${other.text}; expected networks apart from each other`);
   const fault = hostFault(router, subnet);
@@ -152,11 +154,12 @@ function hostFault(ip: Ip4, subnet: Subnet): string | undefined {
 
 function checkHost(
   given: GivenSettings,
+  item: number,
   { name, address, identity }: HostReservation,
   pools: readonly GivenPool[],
   { subnet, natAddress, ports }: Surroundings,
 ): void {
-  const refuse = (why: string): never => given.refuse('host', `${why}`);
+  const refuse = (why: string): never => given.refuse('host', why, item);
   if (name === GATEWAY_NAME || name === LOCALHOST)
     refuse(`names a guest ${name}, which is another's name to all others; expected one of its own`);
   const text = formatIp4(address);
@@ -187,12 +190,13 @@ function checkHost(
 
 function checkTag(
   given: GivenSettings,
+  item: number,
   { match }: TagRule,
   hosts: readonly HostReservation[],
   pools: readonly GivenPool[],
   { subnet, ports }: Surroundings,
 ): void {
-  const refuse = (why: string): never => given.refuse('dhcp-tag', why);
+  const refuse = (why: string): never => given.refuse('dhcp-tag', why, item);
   if (match.kind === 'host' && !hosts.some(host => host.name === match.name))
     refuse(`names the host ${match.name}; expected one that a host setting names`);
   if (match.kind === 'port' && !match.pattern.includes('*') && !ports.includes(match.pattern))

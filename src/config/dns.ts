@@ -44,14 +44,15 @@ export function dnsOf(given: GivenSettings, uplink: UplinkConfig, subnet: Subnet
 function recordsOf(given: GivenSettings, domain: string): readonly DnsRecord[] {
   const records = (given.value('dns-record') ?? []).map(record => whole(record, domain));
   const names = new Set(records.map(record => record.name));
-  for (const { name, type, data } of records) {
+  for (const [item, { name, type, data }] of records.entries()) {
     if (type !== 'CNAME') continue;
     if (name === domain || records.filter(other => other.name === name).length > 1)
-      given.refuse('dns-record', `has other records beside the alias ${name}; expected it to be alone`);
+      given.refuse('dns-record', `has other records beside the alias ${name}; expected it to be alone`, item);
     if (!names.has(data) && !data.endsWith(`.${domain}`))
       given.refuse(
         'dns-record',
         `has the alias ${name} of ${data}, which is asked for elsewhere; expected a name of ${domain} or of another record`,
+        item,
       );
   }
   return records;

@@ -13,13 +13,14 @@ export function egressOf(given: GivenSettings, uplink: UplinkConfig, around: Sur
       (uplink.kind === 'bridge' || (uplink.kind === 'none' && name !== 'egress'))
     )
       given.refuse(name, `is given beside uplink ${uplink.kind}; expected one of the two`);
-  for (const { guest, target } of rules) {
+  for (const [item, { guest, target }] of rules.entries()) {
     const fault = egressGuestFault(guest, around);
-    if (fault !== undefined) given.refuse('egress-rule', fault);
+    if (fault !== undefined) given.refuse('egress-rule', fault, item);
     if (target.kind === 'network' && isWithin(target, around.subnet))
       given.refuse(
         'egress-rule',
         `names the target ${networkText(target)}, which is in ${around.subnet.text}; expected one outside, as guests reach each other without the gateway`,
+        item,
       );
   }
   return { rules, otherwise: given.value('egress') ?? 'all', resolvers: given.value('dns') ?? [] };

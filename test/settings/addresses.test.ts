@@ -201,10 +201,10 @@ boot = "pxelinux.0"
     writeFileSync(file, 'host = ["vm1,tap9,192.168.100.10"]\n');
     assert.match(
       refusal({}, file),
-      /vsw\.toml: host = \["vm1,tap9,192\.168\.100\.10"\]: names the port tap9/,
+      /vsw\.toml:\d+:9: host = vm1,tap9,192\.168\.100\.10: names the port tap9/,
     );
     writeFileSync(file, 'dhcp-option = 5\n');
-    assert.match(refusal({}, file), /vsw\.toml: dhcp-option = 5: expected \[tag:T/);
+    assert.match(refusal({}, file), /vsw\.toml:\d+:1: dhcp-option = 5: expected \[tag:T/);
   } finally {
     rmSync(folder, { recursive: true });
   }
