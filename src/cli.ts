@@ -7,6 +7,7 @@ import type { Given } from './config/given.ts';
 import { type Config, type Place, readConfig, readPlace, readReplayConfig } from './config.ts';
 import { OperatorError } from './errors.ts';
 import { GROUPS, SETTINGS } from './options.ts';
+import type { Source } from './reconfigure.ts';
 import { VERSION } from './version.ts';
 
 export interface ReplayInput {
@@ -15,7 +16,7 @@ export interface ReplayInput {
 }
 
 export type CommandLine =
-  | { readonly command: 'run'; readonly config: Config; readonly dryRun: boolean }
+  | { readonly command: 'run'; readonly config: Config; readonly source: Source; readonly dryRun: boolean }
   /** Undo what a killed instance left: needs no network, only the place where its journal is. */
   | { readonly command: 'undo'; readonly place: Place }
   | { readonly command: 'demo' }
@@ -95,7 +96,13 @@ function vswitchd(done: (line: CommandLine) => void): Command {
     .action(() => {
       const { given, config, dryRun, undo } = optionsOf(program);
       if (undo) done({ command: 'undo', place: readPlace(given, config) });
-      else done({ command: 'run', config: readConfig(given, config), dryRun });
+      else
+        done({
+          command: 'run',
+          config: readConfig(given, config),
+          source: { options: given, file: config },
+          dryRun,
+        });
     });
 }
 

@@ -1,6 +1,7 @@
 /** vswitchctl: what a running switch is doing, as tables for people or JSON for programs. */
 import { Command, CommanderError, Option } from 'commander';
 import { complete, scriptFor } from './completion.ts';
+import { addConfigCommands } from './configcommands.ts';
 import { ask, follow, tell } from './control/client.ts';
 import { diagnosisText } from './control/diagnosis.ts';
 import { eventText } from './control/happened.ts';
@@ -50,7 +51,7 @@ const program = new Command('vswitchctl')
   .configureOutput({ outputError: () => undefined })
   .addHelpText(
     'after',
-    '\nExit codes: 0 done, 1 fault or what doctor found, 2 bad usage, 3 the switch does not answer. See docs/operation.md.',
+    '\nExit codes: 0 done, 1 fault or what doctor found, 2 bad usage, 3 refused, or the switch does not answer, 4 and 5 as for config diff. See docs/operation.md.',
   );
 
 const where = (): Where => program.opts<Where>();
@@ -168,6 +169,8 @@ program
     const { capture } = await import('./capture/command.ts');
     await capture(socket(), port, options);
   });
+
+addConfigCommands(program, { socket, print });
 
 const cloudInit = program.command('cloud-init').description("what guests' cloud-init gets");
 cloudInit

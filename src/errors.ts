@@ -6,7 +6,7 @@
 import { basename } from 'node:path';
 
 /** Exit codes; docs/operation.md lists them for people. */
-export const EXIT = { fault: 1, usage: 2, refused: 3 } as const;
+export const EXIT = { fault: 1, usage: 2, refused: 3, differs: 4, restart: 5 } as const;
 
 /** Causes, each with the exit code that it ends the program with. */
 const CODES = {

@@ -19,6 +19,7 @@ import { checkFolder } from './metadata.ts';
 import { keepWatchdog, notify } from './notify.ts';
 import { loadNative } from './port/native.ts';
 import { checkPrivilege, ownRights } from './privilege.ts';
+import type { Source } from './reconfigure.ts';
 import { Switch, socketPath } from './switch.ts';
 import { describeUplink } from './uplink.ts';
 
@@ -30,7 +31,7 @@ async function main(line: CommandLine): Promise<void> {
       console.log(line.text);
       return;
     case 'run':
-      return line.dryRun ? dryRun(line.config) : runSwitch(line.config);
+      return line.dryRun ? dryRun(line.config) : runSwitch(line.config, line.source);
     case 'undo':
       return undoLeft(line.place);
     case 'demo': {
@@ -46,7 +47,7 @@ async function main(line: CommandLine): Promise<void> {
   }
 }
 
-async function runSwitch(config: Config): Promise<void> {
+async function runSwitch(config: Config, source: Source): Promise<void> {
   checkPrivilege(ownRights(), config.taps);
   const log = await openLog(config.logLevel);
   const ended = new Promise<void>((resolve, reject) => {
@@ -55,11 +56,16 @@ async function runSwitch(config: Config): Promise<void> {
     failed = reject;
   });
   ended.catch(() => undefined); // it may come while the start is under way; it is told of behind that
-  const instance = new Switch(config, log, cause => failed(cause));
-  await instance.start();
+  const instance = new Switch(config, log, cause => failed(cause), source);
   const network =
     config.uplink.kind === 'bridge' ? `the LAN of ${config.uplink.interface}` : config.subnet.text;
   const summary = `${config.name} serves ${network} on ${[...config.taps, ...config.ports].map(port => port.name).join(', ')}`;
+  // Of a terminal that is closed it means the end; of a service, that its file is to be read again.
+  process.on('SIGHUP', () => {
+    if (source.file === undefined && process.stdin.isTTY) process.emit('SIGTERM');
+    else void reload(instance, summary);
+  });
+  await instance.start();
   log.info(`ready: ${summary}`);
   notify('READY=1', summary);
   const endWatchdog = keepWatchdog(() => instance.answers());
@@ -71,6 +77,12 @@ async function runSwitch(config: Config): Promise<void> {
     await instance.stop();
   }
   log.info('stopped; the host is as it was');
+}
+
+async function reload(instance: Switch, summary: string): Promise<void> {
+  notify('RELOADING=1', 'reading the file again');
+  await instance.reload();
+  notify('READY=1', summary);
 }
 
 let failed: (cause: Error) => void = () => undefined;

@@ -168,6 +168,11 @@ export class Ports {
     return port && portText(port);
   }
 
+  /** All of them, as `--port` could have made them. */
+  texts(): string[] {
+    return [...this.#made.values()].map(portText);
+  }
+
   #next<T>(task: () => Promise<T>): Promise<T> {
     const done = this.#work.then(() => {
       if (this.#stopped) throw usage('the switch stops; expected one that runs');

@@ -50,6 +50,7 @@ import { Naming } from './naming.ts';
 import { loadNative } from './port/native.ts';
 import { Ports, type PortsParts } from './ports.ts';
 import { PortTable } from './porttable.ts';
+import { Reconfigure, type Source } from './reconfigure.ts';
 import type { Change as LeaseChange } from './service/dhcp/leases.ts';
 import { DhcpService } from './service/dhcp/service.ts';
 import { isDns } from './service/dns/service.ts';
@@ -76,6 +77,7 @@ interface Steered {
 
 export class Switch {
   readonly #config: Config;
+  readonly #source: Source;
   readonly #log: Log;
   readonly #failed: (cause: Error) => void;
   readonly #native = loadNative();
@@ -85,13 +87,15 @@ export class Switch {
   #dhcp: DhcpService | undefined;
   #hostForwards: HostForwards | undefined;
   #plane: Plane | undefined;
+  #reconfigure: Reconfigure | undefined;
   readonly #gateway: GatewaySettings;
   /** How to end what has been started, in the order of starting. */
   readonly #endings: (() => unknown)[] = [];
 
-  /** `failed` is called when the data plane ends by itself: then there is nothing left to run. */
-  constructor(config: Config, log: Log, failed: (cause: Error) => void) {
+  /** `source`: what the configuration was read from. `failed` is called when the data plane ends by itself: then there is nothing left to run. */
+  constructor(config: Config, log: Log, failed: (cause: Error) => void, source: Source) {
     this.#config = config;
+    this.#source = source;
     this.#log = log;
     this.#failed = failed;
     this.#life = new Life(config, log, port => this.#dhcp?.releasePort(port));
@@ -107,6 +111,11 @@ export class Switch {
       await this.stop();
       throw error;
     }
+  }
+
+  /** Reads the file of the start again, and changes what differs; a file that is wrong is told of in the log. */
+  async reload(): Promise<void> {
+    await this.#reconfigure?.reload();
   }
 
   /** Has the data plane answered since this was asked before? */
@@ -178,6 +187,11 @@ export class Switch {
   ): Promise<void> {
     const metrics = (figures: ApiFigures): string =>
       metricsText(views, figuresOf(this.#config, plane.memory), figures);
+    const reconfigure = new Reconfigure({
+      ...{ config: this.#config, source: this.#source, ports, forwarding, log: this.#log },
+      told: event => this.#life.events.emit(event),
+    });
+    this.#reconfigure = reconfigure;
     const api = new Api(
       socketPath(this.#config),
       views,
@@ -189,6 +203,9 @@ export class Switch {
         addPort: text => ports.add(text),
         removePort: name => ports.remove(name),
         setPort: (name, up) => ports.set(name, up),
+        config: () => reconfigure.written(),
+        diffConfig: file => reconfigure.diff({ ...file, wins: true }),
+        applyConfig: file => reconfigure.apply({ ...file, wins: true }),
         capture: (asked, response) => captures.open(asked, response),
       },
       this.#watched(plane).on,

@@ -46,8 +46,9 @@ export class GivenSettings {
   /** `file`: or the name of one, which is read. */
   constructor(options: Given, file: SettingsFile | string | undefined) {
     this.#file = typeof file === 'string' ? readSettingsFile(file) : file;
-    this.#raw = { options, file: this.#file === undefined ? {} : settingsIn(this.#file) };
-    this.#parsed = { options: parsed(options, undefined), file: parsed(this.#raw.file, this.#file) };
+    const inFile = this.#file === undefined ? {} : settingsIn(this.#file);
+    this.#raw = { options: this.#file?.wins === true ? beside(inFile, options) : options, file: inFile };
+    this.#parsed = { options: parsed(this.#raw.options, undefined), file: parsed(inFile, this.#file) };
   }
 
   value<K extends SettingName>(name: K): Settings[K] {
@@ -62,12 +63,25 @@ export class GivenSettings {
     return value;
   }
 
+  /** What counts of both, as it was written. */
+  get written(): Given {
+    const { options, file } = this.#raw;
+    return this.#file?.wins === true ? { ...options, ...file } : { ...file, ...options };
+  }
+
   /** `item`: which one of several is at fault. */
   refuse(name: SettingName, why: string, item?: number): never {
     const { options, file } = this.#raw;
     const inFile = options[name] === undefined || (this.#file?.wins === true && file[name] !== undefined);
     throw refusal(name, inFile ? file[name] : options[name], why, inFile ? this.#file : undefined, item);
   }
+}
+
+/** Options beside a file that wins over them: taps and ports are one list, which the one or the other has. */
+function beside(file: Given, options: Given): Given {
+  if (file['taps'] === undefined && file['port'] === undefined) return options;
+  const { taps: _taps, port: _port, ...others } = options;
+  return others;
 }
 
 function parsed(raw: Given, file: SettingsFile | undefined): Settings {

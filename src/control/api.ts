@@ -14,7 +14,8 @@ import type { Actions, Views } from './views.ts';
 
 /** Who may connect: the owner and the socket's group. */
 const SOCKET_MODE = 0o660;
-const MAX_BODY = 65_536;
+/** A configuration file may be long. */
+const MAX_BODY = 1_048_576;
 
 /** An answer: its status and its body. */
 interface Answer {
@@ -45,7 +46,12 @@ export class Api {
       const parts = { views, actions, streams: this.#streams, metrics: () => metrics(this.figures()) };
       answer(request, response, parts).then(
         said => said && send(response, said),
-        (error: unknown) => send(response, refused(error)),
+        (error: unknown) => {
+          // What is left of a body that is too long would be read as the next question.
+          response.shouldKeepAlive &&= request.complete;
+          request.resume();
+          send(response, refused(error));
+        },
       );
     });
   }

@@ -152,6 +152,27 @@ export const ROUTES: readonly Route[] = [
   },
   {
     method: 'GET',
+    path: '/v1/config',
+    summary: 'What the switch does, as a file would say it',
+    answer: schemas.config,
+    act: ({ actions }) => actions.config(),
+  },
+  change('POST', {
+    path: '/v1/config/diff',
+    summary: 'What applying a file would change',
+    body: schemas.configFile,
+    answer: schemas.differences,
+    act: ({ actions }, { body }) => actions.diffConfig(body),
+  }),
+  change('POST', {
+    path: '/v1/config/apply',
+    summary: 'Change what differs in a file, all of it or nothing',
+    body: schemas.configFile,
+    answer: schemas.differences,
+    act: ({ actions }, { body }) => actions.applyConfig(body),
+  }),
+  {
+    method: 'GET',
     path: '/v1/events',
     summary: 'What happens from now on, a line each, till the reader leaves',
     answer: schemas.eventView,

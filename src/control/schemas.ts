@@ -277,3 +277,30 @@ export const portChange = name(
     .strictObject({ up: z.boolean().describe('down: whatever its guest does') })
     .meta({ example: { up: false } }),
 );
+
+const difference = name(
+  'Difference',
+  z.strictObject({
+    setting: z.string(),
+    removed: z.array(z.string()).describe('items, or the one value; none where it is more than a word'),
+    added: z.array(z.string()),
+    restart: z.boolean().describe("it can't be made while the switch runs"),
+  }),
+);
+export const differences = name('Differences', z.array(difference));
+export const configFile = name(
+  'ConfigFile',
+  z
+    .strictObject({
+      name: z.string().describe('what refusals call it'),
+      text: z.string(),
+      format: z.enum(['toml', 'json']),
+    })
+    .meta({ example: { name: 'vsw0.toml', text: 'subnet = "192.168.100.0/24"', format: 'toml' } }),
+);
+export const config = name(
+  'Config',
+  z
+    .record(z.string(), z.union([z.string(), z.number(), z.boolean(), z.array(z.string())]))
+    .describe('settings by name, as in a file'),
+);

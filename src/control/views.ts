@@ -21,6 +21,8 @@ export type DhcpView = Of<'dhcpView'>;
 export type DnsView = Of<'dnsView'>;
 export type StatusView = Of<'statusView'>;
 export type CloudInitView = Of<'cloudInitView'>;
+export type DifferenceView = Of<'differences'>[number];
+export type ConfigFile = Of<'configFile'>;
 /** Something that has happened; docs/operation.md lists all. */
 export type EventView = Of<'eventView'>;
 
@@ -53,6 +55,12 @@ export interface Actions {
   removePort(name: string): Promise<void>;
   /** Up, or down whatever its guest does. */
   setPort(name: string, up: boolean): Promise<void>;
+  /** What the switch does, as a file would say it. */
+  config(): unknown;
+  /** What applying a file would change. */
+  diffConfig(file: ConfigFile): readonly DifferenceView[];
+  /** Changes what differs; all of it or nothing. */
+  applyConfig(file: ConfigFile): Promise<readonly DifferenceView[]>;
   /** Answers with frames as they pass: `port` (a name, or `all`), `filter` (tcpdump's), `snaplen`. */
   capture(asked: URLSearchParams, response: ServerResponse): Promise<void>;
 }

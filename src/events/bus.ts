@@ -71,6 +71,11 @@ export type FlowLimitEvent = {
   readonly count: number;
 };
 
+/** A configuration file was applied to the running switch, or refused, for a reason in a sentence. */
+export type ConfigEvent =
+  | { readonly event: 'config-applied'; readonly file: string; readonly changes: number }
+  | { readonly event: 'config-refused'; readonly file: string; readonly reason: string };
+
 /** All that may happen; new kinds are added here. */
 export type Happening =
   | LeaseEvent
@@ -79,7 +84,8 @@ export type Happening =
   | MacEvent
   | MacsHeldBackEvent
   | DropBurstEvent
-  | FlowLimitEvent;
+  | FlowLimitEvent
+  | ConfigEvent;
 
 /** `time`: Unix time, ms. */
 export type SwitchEvent = { readonly time: number } & Happening;

@@ -45,6 +45,9 @@ const api = new Api(
     addPort: async text => void plugged.push(text),
     removePort: async name => void plugged.push(`-${name}`),
     setPort: async (name, up) => void plugged.push(`${name} ${up}`),
+    config: () => ({}),
+    diffConfig: () => [],
+    applyConfig: async () => [],
     capture: async (asked, response) => {
       if (asked.get('port') !== 'tap0') throw new OperatorError('no such port', { code: 'Usage' });
       response.end(`${asked.get('filter')}`);
@@ -162,7 +165,7 @@ for (const [method, url, body, status, code] of [
   ['POST', '/v1/forwards', 'nonsense', 400, 'refused'],
   ['POST', '/v1/forwards', '{"forward": 7}', 400, 'refused'],
   ['POST', '/v1/forwards', 'null', 400, 'refused'],
-  ['POST', '/v1/forwards', 'x'.repeat(70_000), 400, 'refused'],
+  ['POST', '/v1/forwards', 'x'.repeat(1_100_000), 400, 'refused'],
   ['POST', '/v1/forwards', '{"forward": "broken"}', 500, 'fault'],
 ] as const)
   test(`${method} ${url} ${body.slice(0, 20)}: ${status}`, async () => {

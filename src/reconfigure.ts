@@ -1,0 +1,176 @@
+/**
+ * A running switch takes another configuration: what differs is changed, a step after the other, and the rest is not touched. If a
+ * step fails, those before it are undone; if something differs that takes a restart, or the file is wrong, nothing is done.
+ */
+import { type Difference, differences, type Living } from './config/diff.ts';
+import { type Given, GivenSettings, readSettingsFile, type SettingsFile } from './config/given.ts';
+import { type Config, readConfig } from './config.ts';
+import { OperatorError } from './errors.ts';
+import type { ConfigEvent } from './events/bus.ts';
+import type { Forwarding } from './forwarding.ts';
+import type { Log } from './log.ts';
+import type { Ports } from './ports.ts';
+import { parseForwards } from './settings/forward.ts';
+import { parseOne } from './settings/ports.ts';
+import { Refusal } from './settings/schema.ts';
+
+/** What a switch was started with: its options as they were written, and its file. */
+export interface Source {
+  readonly options: Given;
+  readonly file: string | undefined;
+}
+
+export interface ReconfigureParts {
+  /** As the switch was started. */
+  readonly config: Config;
+  readonly source: Source;
+  readonly ports: Pick<Ports, 'add' | 'remove' | 'texts'>;
+  readonly forwarding: Pick<Forwarding, 'add' | 'remove' | 'list'>;
+  readonly log: Pick<Log, 'level' | 'info' | 'warn' | 'error'>;
+  told(event: ConfigEvent): void;
+}
+
+interface Step {
+  act(): Promise<void>;
+  undo(): Promise<void>;
+}
+
+export class Reconfigure {
+  readonly #parts: ReconfigureParts;
+  /** Files are applied one after the other. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: ReconfigureParts) {
+    this.#parts = parts;
+  }
+
+  /** What the switch does now, as a file would say it. */
+  written(): Given {
+    const { source } = this.#parts;
+    const { taps: _taps, ...given } = new GivenSettings(source.options, source.file).written;
+    const { ports, forwards, logLevel } = this.#living();
+    return {
+      ...given,
+      port: ports,
+      ...(forwards.length === 0 ? {} : { forward: forwards }),
+      'log-level': logLevel,
+    };
+  }
+
+  /** What applying a file would change. Throws an OperatorError where the file is wrong. */
+  diff(file: SettingsFile): Difference[] {
+    const { config, source } = this.#parts;
+    return differences(config, this.#living(), readConfig(source.options, file));
+  }
+
+  /** Changes what differs, and tells what that was; where it throws, nothing has changed. */
+  apply(file: SettingsFile): Promise<Difference[]> {
+    const turn = this.#last.then(() => this.#apply(file));
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  /** The same of the file that the switch was started with; options win over it as they did then. */
+  async reload(): Promise<void> {
+    const { file } = this.#parts.source;
+    if (file === undefined) {
+      this.#parts.log.warn('SIGHUP: there is no file to be read again; expected a start with --config FILE');
+      return;
+    }
+    try {
+      await this.apply(readSettingsFile(file));
+    } catch {
+      // it has been told of
+    }
+  }
+
+  async #apply(file: SettingsFile): Promise<Difference[]> {
+    const { log, told } = this.#parts;
+    try {
+      const found = this.diff(file);
+      const fixed = found.filter(({ restart }) => restart).map(({ setting }) => setting);
+      if (fixed.length > 0)
+        throw new OperatorError(
+          `${file.name}: ${fixed.join(', ')} can't be changed while the switch runs; expected them as they are, or a restart`,
+          { code: 'Busy' },
+        );
+      await inTurn(this.#steps(found), error => log.error({ err: error }, `${file.name}: while undoing`));
+      const changes = found.reduce(
+        (sum, { removed, added }) => sum + Math.max(removed.length, added.length),
+        0,
+      );
+      log.info(`${file.name}: applied, ${changes} changes`);
+      told({ event: 'config-applied', file: file.name, changes });
+      return found;
+    } catch (error) {
+      const reason = (error as Error).message;
+      log.warn(`${reason}; nothing was changed`);
+      told({ event: 'config-refused', file: file.name, reason });
+      throw error;
+    }
+  }
+
+  #living(): Living {
+    const { ports, forwarding, log } = this.#parts;
+    const forwards = forwarding
+      .list()
+      .map(({ protocol, port, guest, guestPort }) => `${protocol}/${port}:${guest}:${guestPort}`);
+    return { ports: ports.texts(), forwards, logLevel: log.level as Config['logLevel'] };
+  }
+
+  /** What goes goes first: the next may have its name, its path or its port of the host. */
+  #steps(found: readonly Difference[]): Step[] {
+    const { ports, forwarding, log } = this.#parts;
+    const of = (setting: Difference['setting'], which: 'removed' | 'added'): readonly string[] =>
+      found.find(each => each.setting === setting)?.[which] ?? [];
+    const port = (text: string): [add: () => Promise<void>, remove: () => Promise<void>] => [
+      () => ports.add(text),
+      () => ports.remove(portName(text)),
+    ];
+    const forward = (text: string): [add: () => Promise<void>, remove: () => Promise<void>] => [
+      () => forwarding.add(text),
+      () => forwarding.remove(forwardName(text)),
+    ];
+    const [level] = of('log-level', 'added');
+    const before = log.level;
+    const setLevel = (to: string) => async (): Promise<void> => {
+      log.level = to;
+    };
+    return [
+      ...of('forward', 'removed').map(text => reversed(forward(text))),
+      ...of('port', 'removed').map(text => reversed(port(text))),
+      ...of('port', 'added').map(text => asIs(port(text))),
+      ...of('forward', 'added').map(text => asIs(forward(text))),
+      ...(level === undefined ? [] : [{ act: setLevel(level), undo: setLevel(before) }]),
+    ];
+  }
+}
+
+const asIs = ([act, undo]: [() => Promise<void>, () => Promise<void>]): Step => ({ act, undo });
+const reversed = ([undo, act]: [() => Promise<void>, () => Promise<void>]): Step => ({ act, undo });
+
+function portName(text: string): string {
+  const port = parseOne(text);
+  if (port instanceof Refusal) throw new Error(`${text} ${port.why}`);
+  return port.name;
+}
+
+function forwardName(text: string): string {
+  const parsed = parseForwards([text]);
+  if (parsed instanceof Refusal) throw new Error(`${text} ${parsed.why}`);
+  return parsed.map(({ protocol, port }) => `${protocol}/${port}`).join();
+}
+
+/** One step after the other; when one fails, those before it are undone, the last first, and its error is thrown. */
+async function inTurn(steps: readonly Step[], failed: (error: unknown) => void): Promise<void> {
+  const done: Step[] = [];
+  try {
+    for (const step of steps) {
+      await step.act();
+      done.push(step);
+    }
+  } catch (error) {
+    for (const step of done.reverse()) await step.undo().catch(failed);
+    throw error;
+  }
+}

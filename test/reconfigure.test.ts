@@ -1,0 +1,151 @@
+/** A running switch takes another file: what differs is changed in steps, and a step that fails undoes those before it. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import type { SettingsFile } from '../src/config/given.ts';
+import { readConfig } from '../src/config.ts';
+import { OperatorError } from '../src/errors.ts';
+import type { ConfigEvent } from '../src/events/bus.ts';
+import { Reconfigure } from '../src/reconfigure.ts';
+
+const START = { subnet: '10.0.0.0/24', taps: 'tap0,tap1', forward: '80:10.0.0.10:80' };
+
+interface Bench {
+  readonly calls: string[];
+  readonly told: ConfigEvent[];
+  readonly log: { level: string };
+  readonly reconfigure: Reconfigure;
+}
+
+/** `fails`: the call that does. */
+function bench(fails = ''): Bench {
+  const calls: string[] = [];
+  const told: ConfigEvent[] = [];
+  const ports = ['tap:tap0', 'tap:tap1'];
+  const call = async (what: string): Promise<void> => {
+    calls.push(what);
+    if (what === fails) throw new OperatorError(`${what} can't be had`, { code: 'Busy' });
+  };
+  const log = { level: 'info', info: () => undefined, warn: () => undefined, error: () => undefined };
+  const reconfigure = new Reconfigure({
+    config: readConfig(START),
+    source: { options: START, file: undefined },
+    ports: {
+      add: text => call(`+${text}`),
+      remove: name => call(`-${name}`),
+      texts: () => ports,
+    },
+    forwarding: {
+      add: text => call(`+${text}`),
+      remove: name => call(`-${name}`),
+      list: () => [{ protocol: 'tcp', port: 80, guest: '10.0.0.10', guestPort: 80 }],
+    },
+    log: log as never,
+    told: event => void told.push(event),
+  });
+  return { calls, told, log, reconfigure };
+}
+
+const file = (text: string): SettingsFile => ({
+  name: 'a.toml',
+  text: `subnet = "10.0.0.0/24"\n${text}`,
+  format: 'toml',
+  wins: true,
+});
+
+const refusal = (act: Promise<unknown>): Promise<string> =>
+  act.then(
+    () => {
+      throw new Error('accepted');
+    },
+    (error: Error) => error.message,
+  );
+
+test('the same in other words is no difference', () => {
+  const same = file('taps = ["tap1"]\nport = ["tap:tap0"]\nforward = ["tcp/80:10.0.0.10:80"]');
+  assert.equal(bench().reconfigure.diff(same), []);
+});
+
+test('what differs is changed, what goes first, and told of', async () => {
+  const { calls, told, log, reconfigure } = bench();
+  const wanted = file('taps = ["tap0", "tap2"]\nforward = ["81:vm1:80"]\nlog-level = "debug"');
+  const found = await reconfigure.apply(wanted);
+  assert.equal(
+    found.map(({ setting, removed, added }) => [setting, ...removed, '>', ...added]),
+    [
+      ['port', 'tap:tap1', '>', 'tap:tap2'],
+      ['forward', 'tcp/80:10.0.0.10:80', '>', 'tcp/81:vm1:80'],
+      ['log-level', 'info', '>', 'debug'],
+    ],
+  );
+  assert.equal(calls, ['-tcp/80', '-tap1', '+tap:tap2', '+tcp/81:vm1:80']);
+  assert.is(log.level, 'debug');
+  assert.equal(told, [{ event: 'config-applied', file: 'a.toml', changes: 3 }]);
+});
+
+test('a step that fails: those before it are undone, the last first', async () => {
+  const { calls, told, log, reconfigure } = bench('+tap:tap2');
+  const wanted = file('taps = ["tap0", "tap2"]\nforward = []\nlog-level = "debug"');
+  assert.is(await refusal(reconfigure.apply(wanted)), "+tap:tap2 can't be had");
+  assert.equal(calls, ['-tcp/80', '-tap1', '+tap:tap2', '+tap:tap1', '+tcp/80:10.0.0.10:80']);
+  assert.is(log.level, 'info');
+  assert.is(told[0]?.event, 'config-refused');
+});
+
+test('what takes a restart is named, and nothing is done', async () => {
+  const { calls, told, reconfigure } = bench();
+  const wanted = file('taps = ["tap0", "tap2"]\nmtu = 1400\nlease-time = "2h"\nhost = ["vm1,tap0,10.0.0.9"]');
+  assert.is(
+    await refusal(reconfigure.apply(wanted)),
+    "a.toml: mtu, lease-time, host can't be changed while the switch runs; expected them as they are, or a restart",
+  );
+  assert.equal(calls, []);
+  assert.is(told[0]?.event, 'config-refused');
+});
+
+test('a file that is wrong is refused with its place', async () => {
+  const { calls, reconfigure } = bench();
+  assert.match(
+    await refusal(reconfigure.apply(file('taps = ["tap0", "tap2"]\nmtuu = 7'))),
+    /^a\.toml:3:1: unknown key "mtuu"/,
+  );
+  assert.equal(calls, []);
+});
+
+for (const [text, setting] of [
+  ['subnet = "10.0.1.0/24"', 'subnet'],
+  ['no-dhcp = true', 'no-dhcp'],
+  ['no-dns = true', 'no-dns'],
+  ['dns-record = ["nas=10.0.0.5"]', 'dns-record'],
+  ['egress-rule = ["deny 10.0.0.0/8"]', 'egress-rule'],
+  ['ageing = 60', 'ageing'],
+  ['firewall = "none"', 'firewall'],
+] as const)
+  test(`${setting} is seen to differ, and to take a restart`, () => {
+    const lines = 'taps = ["tap0", "tap1"]\nforward = ["80:10.0.0.10:80"]\n';
+    const subnet = text.startsWith('subnet') ? '' : 'subnet = "10.0.0.0/24"\n';
+    const forward = setting === 'subnet' ? lines.replaceAll('10.0.0.', '10.0.1.') : lines;
+    const { reconfigure } = bench();
+    const found = reconfigure.diff({
+      name: 'b',
+      text: `${subnet}${text}\n${forward}`,
+      format: 'toml',
+      wins: true,
+    });
+    assert.ok(
+      found.some(each => each.setting === setting && each.restart),
+      JSON.stringify(found),
+    );
+  });
+
+test('what is written is read again, and is no difference', () => {
+  const { reconfigure } = bench();
+  const text = JSON.stringify(reconfigure.written());
+  assert.equal(
+    reconfigure
+      .diff({ name: 'c', text, format: 'json', wins: true })
+      .filter(({ setting }) => setting !== 'port'),
+    [],
+  );
+});
+
+test.run();
