@@ -49,13 +49,14 @@ function bodyOf(file: string): object {
   return { name, text, format };
 }
 
-/** A line for what goes and what comes; `!` where it takes a restart. */
+/** A line for what goes and what comes; `~` where that is more than a word, `!` where it takes a restart. */
 export const differencesText = (found: readonly DifferenceView[]): string =>
   found.length === 0
     ? 'nothing differs'
     : found
         .flatMap(({ setting, removed, added, restart }) => [
           ...(restart ? [`! ${setting}: takes a restart`] : []),
+          ...(!restart && removed.length + added.length === 0 ? [`~ ${setting}`] : []),
           ...removed.map(item => `- ${setting} = ${item}`),
           ...added.map(item => `+ ${setting} = ${item}`),
         ])

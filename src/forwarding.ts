@@ -6,7 +6,7 @@
  */
 
 import { guestFault } from './config/addresses.ts';
-import type { Config, Forward } from './config.ts';
+import type { Config, Forward, HostReservation } from './config.ts';
 import type { ForwardView } from './control/views.ts';
 import { OperatorError } from './errors.ts';
 import { MAX_FORWARDS } from './gateway/flowmemory.ts';
@@ -50,6 +50,7 @@ export const nameOf = ({ protocol, port }: Pick<Forward, 'protocol' | 'port'>): 
 export class Forwarding {
   readonly #parts: ForwardingParts;
   #forwards: readonly Forward[] = [];
+  #hosts: readonly HostReservation[];
   /** Where named guests were last, by name. */
   readonly #found = new Map<string, Ip4>();
   /** Changes are made one after the other. */
@@ -57,6 +58,7 @@ export class Forwarding {
 
   constructor(parts: ForwardingParts) {
     this.#parts = parts;
+    this.#hosts = parts.config.dhcp?.hosts ?? [];
   }
 
   /** Refuses what the host itself uses; to be called before anything is changed. */
@@ -93,6 +95,12 @@ export class Forwarding {
       this.#check(forward);
       return this.#make([...this.#forwards, forward]);
     });
+  }
+
+  /** Other reservations, whose names are guests' from now on. */
+  reserve(hosts: readonly HostReservation[]): void {
+    this.#hosts = hosts;
+    this.#tellGateway();
   }
 
   /** Takes one away, `tcp/8080`, with its conversations. Throws an OperatorError when there is none. */
@@ -167,7 +175,7 @@ export class Forwarding {
    */
   #addressOf({ guest }: Forward): Ip4 | undefined {
     if (typeof guest !== 'string') return guest;
-    const reserved = this.#parts.config.dhcp?.hosts.find(({ name }) => name === guest.toLowerCase());
+    const reserved = this.#hosts.find(({ name }) => name === guest.toLowerCase());
     if (reserved !== undefined) {
       this.#found.set(guest, reserved.address);
       return reserved.address;

@@ -59,7 +59,8 @@ const reasonOf = (cause: unknown): string =>
 
 export class Metadata {
   readonly #parts: MetadataParts;
-  readonly #reservations: Reservations;
+  #config: Config;
+  #reservations: Reservations;
   #service: MetadataService | undefined;
   #server: MetadataServer | undefined;
   #instances: Instances | undefined;
@@ -67,7 +68,14 @@ export class Metadata {
 
   constructor(parts: MetadataParts) {
     this.#parts = parts;
+    this.#config = parts.config;
     this.#reservations = new Reservations(parts.config.dhcp?.hosts ?? []);
+  }
+
+  /** Other reservations and resolvers. */
+  reconfigure(config: Config): void {
+    this.#config = config;
+    this.#reservations = new Reservations(config.dhcp?.hosts ?? []);
   }
 
   /** Serves guests, if that is configured; the gateway's address must be on the uplink. */
@@ -181,7 +189,7 @@ export class Metadata {
   }
 
   #resolvers(): readonly Ip4[] {
-    const { dns } = toldNames(this.#parts.config);
+    const { dns } = toldNames(this.#config);
     return dns.length > 0 ? dns : this.#parts.resolvers();
   }
 

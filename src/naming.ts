@@ -61,10 +61,10 @@ export const zoneOf = (
   });
 
 export class Naming {
-  readonly zone: Zone;
+  #zone: Zone;
   readonly #parts: NamingParts;
-  readonly #dns: DnsConfig;
-  readonly #upstreams: () => readonly Upstream[];
+  #dns: DnsConfig;
+  #upstreams: () => readonly Upstream[];
   readonly #resolver: Resolver;
   readonly #service: DnsService;
   #listener: DnsListener | undefined;
@@ -77,10 +77,10 @@ export class Naming {
     this.#parts = parts;
     this.#dns = dns;
     this.#upstreams = upstreamsOf(dns, gateway, log);
-    this.zone = zoneOf(config, dns, Date.now, sentence => log.warn(sentence));
+    this.#zone = zoneOf(config, dns, Date.now, sentence => log.warn(sentence));
     this.#resolver = new Resolver({
-      local: this.zone,
-      upstreams: this.#upstreams,
+      local: { answer: (query, question) => this.#zone.answer(query, question) },
+      upstreams: () => this.#upstreams(),
       exchange: new SocketExchange(),
       maxCacheBytes: MAX_CACHE_BYTES,
       maxUdpBytes: config.mtu - PACKET_OVERHEAD,
@@ -101,6 +101,21 @@ export class Naming {
     plane.on('punt', (frame, ingress) => {
       if (isDns(frame) && ingress !== UPLINK_PORT) this.#service.handle(frame, ingress);
     });
+  }
+
+  /** What is answered here. */
+  get zone(): Zone {
+    return this.#zone;
+  }
+
+  /** Other records, reservations and upstreams, from the next question on. */
+  reconfigure(config: Pick<Config, 'subnet' | 'dhcp'>, dns: DnsConfig, leases: readonly LeaseView[]): void {
+    const { log } = this.#parts;
+    if (JSON.stringify(dns.upstreams) !== JSON.stringify(this.#dns.upstreams))
+      this.#upstreams = upstreamsOf(dns, config.subnet.gateway, log);
+    this.#dns = dns;
+    this.#zone = zoneOf(config, dns, Date.now, sentence => log.warn(sentence));
+    this.load(leases);
   }
 
   /** Leases that there are already. */

@@ -23,12 +23,17 @@ export interface Source {
 export interface ReconfigureParts {
   /** As the switch was started. */
   readonly config: Config;
+  /** Makes DHCP, names and what knows of reservations go by a configuration. */
+  serve(config: Config): Promise<void>;
   readonly source: Source;
   readonly ports: Pick<Ports, 'add' | 'remove' | 'texts'>;
   readonly forwarding: Pick<Forwarding, 'add' | 'remove' | 'list'>;
   readonly log: Pick<Log, 'level' | 'info' | 'warn' | 'error'>;
   told(event: ConfigEvent): void;
 }
+
+/** What has steps of its own. */
+const LIVING: readonly Difference['setting'][] = ['port', 'forward', 'log-level'];
 
 interface Step {
   act(): Promise<void>;
@@ -37,17 +42,22 @@ interface Step {
 
 export class Reconfigure {
   readonly #parts: ReconfigureParts;
+  /** As it is by now, but for ports, forwards and the log level; and as it was written. */
+  #config: Config;
+  #given: Given;
   /** Files are applied one after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(parts: ReconfigureParts) {
     this.#parts = parts;
+    const { config, source } = parts;
+    this.#config = config;
+    this.#given = new GivenSettings(source.options, source.file).written;
   }
 
   /** What the switch does now, as a file would say it. */
   written(): Given {
-    const { source } = this.#parts;
-    const { taps: _taps, ...given } = new GivenSettings(source.options, source.file).written;
+    const { taps: _taps, ...given } = this.#given;
     const { ports, forwards, logLevel } = this.#living();
     return {
       ...given,
@@ -59,8 +69,11 @@ export class Reconfigure {
 
   /** What applying a file would change. Throws an OperatorError where the file is wrong. */
   diff(file: SettingsFile): Difference[] {
-    const { config, source } = this.#parts;
-    return differences(config, this.#living(), readConfig(source.options, file));
+    return differences(this.#config, this.#living(), this.#read(file));
+  }
+
+  #read(file: SettingsFile): Config {
+    return readConfig(this.#parts.source.options, file);
   }
 
   /** Changes what differs, and tells what that was; where it throws, nothing has changed. */
@@ -94,11 +107,16 @@ export class Reconfigure {
           `${file.name}: ${fixed.join(', ')} can't be changed while the switch runs; expected them as they are, or a restart`,
           { code: 'Busy' },
         );
-      await inTurn(this.#steps(found), error => log.error({ err: error }, `${file.name}: while undoing`));
+      const wanted = this.#read(file);
+      await inTurn(this.#steps(found, wanted), error =>
+        log.error({ err: error }, `${file.name}: while undoing`),
+      );
       const changes = found.reduce(
-        (sum, { removed, added }) => sum + Math.max(removed.length, added.length),
+        (sum, { removed, added }) => sum + Math.max(removed.length, added.length, 1),
         0,
       );
+      this.#config = wanted;
+      this.#given = new GivenSettings(this.#parts.source.options, file).written;
       log.info(`${file.name}: applied, ${changes} changes`);
       told({ event: 'config-applied', file: file.name, changes });
       return found;
@@ -119,8 +137,9 @@ export class Reconfigure {
   }
 
   /** What goes goes first: the next may have its name, its path or its port of the host. */
-  #steps(found: readonly Difference[]): Step[] {
-    const { ports, forwarding, log } = this.#parts;
+  #steps(found: readonly Difference[], wanted: Config): Step[] {
+    const { ports, forwarding, log, serve } = this.#parts;
+    const before = this.#config;
     const of = (setting: Difference['setting'], which: 'removed' | 'added'): readonly string[] =>
       found.find(each => each.setting === setting)?.[which] ?? [];
     const port = (text: string): [add: () => Promise<void>, remove: () => Promise<void>] => [
@@ -132,7 +151,8 @@ export class Reconfigure {
       () => forwarding.remove(forwardName(text)),
     ];
     const [level] = of('log-level', 'added');
-    const before = log.level;
+    const levelBefore = log.level;
+    const serves = found.some(({ setting }) => !LIVING.includes(setting));
     const setLevel = (to: string) => async (): Promise<void> => {
       log.level = to;
     };
@@ -140,8 +160,9 @@ export class Reconfigure {
       ...of('forward', 'removed').map(text => reversed(forward(text))),
       ...of('port', 'removed').map(text => reversed(port(text))),
       ...of('port', 'added').map(text => asIs(port(text))),
+      ...(serves ? [{ act: () => serve(wanted), undo: () => serve(before) }] : []),
       ...of('forward', 'added').map(text => asIs(forward(text))),
-      ...(level === undefined ? [] : [{ act: setLevel(level), undo: setLevel(before) }]),
+      ...(level === undefined ? [] : [{ act: setLevel(level), undo: setLevel(levelBefore) }]),
     ];
   }
 }

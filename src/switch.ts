@@ -72,6 +72,7 @@ interface Steered {
   readonly captures: Captures;
   readonly forwarding: Forwarding;
   readonly metadata: Metadata;
+  readonly naming: Naming | undefined;
   readonly ports: Ports;
 }
 
@@ -177,18 +178,19 @@ export class Switch {
       egress: { policy: this.#gateway.egress, names },
     });
     const captures = new Captures({ plane, ports: this.#ports });
-    await this.#listen(views, plane, { forwarding, metadata, ports, captures });
+    await this.#listen(views, plane, { forwarding, metadata, naming, ports, captures });
   }
 
   async #listen(
     views: Views,
     plane: Plane,
-    { forwarding, metadata, ports, captures }: Steered,
+    { forwarding, metadata, naming, ports, captures }: Steered,
   ): Promise<void> {
     const metrics = (figures: ApiFigures): string =>
       metricsText(views, figuresOf(this.#config, plane.memory), figures);
     const reconfigure = new Reconfigure({
       ...{ config: this.#config, source: this.#source, ports, forwarding, log: this.#log },
+      serve: config => this.#serve(config, { naming, forwarding, metadata }),
       told: event => this.#life.events.emit(event),
     });
     this.#reconfigure = reconfigure;
@@ -230,6 +232,21 @@ export class Switch {
     });
     this.#endings.push(() => watched.stop());
     return watched;
+  }
+
+  /** DHCP, names, and what knows of reservations, by another configuration. */
+  async #serve(
+    config: Config,
+    { naming, forwarding, metadata }: Omit<Steered, 'captures' | 'ports'>,
+  ): Promise<void> {
+    const dhcp = this.#dhcp;
+    if (dhcp !== undefined && config.dhcp !== undefined) {
+      const { ports: _ports, ...settings } = dhcpSettings(config, config.dhcp);
+      await dhcp.reconfigure(settings);
+    }
+    if (config.dns !== undefined) naming?.reconfigure(config, config.dns, dhcp?.leases() ?? []);
+    forwarding.reserve(config.dhcp?.hosts ?? []);
+    metadata.reconfigure(config);
   }
 
   async #openPorts(parts: Pick<PortsParts, 'plane' | 'journal' | 'shields'>): Promise<Ports> {

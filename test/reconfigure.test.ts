@@ -29,6 +29,7 @@ function bench(fails = ''): Bench {
   const reconfigure = new Reconfigure({
     config: readConfig(START),
     source: { options: START, file: undefined },
+    serve: async config => call(`serve ${config.dhcp?.leaseTimeS} ${config.dhcp?.hosts.length}`),
     ports: {
       add: text => call(`+${text}`),
       remove: name => call(`-${name}`),
@@ -93,13 +94,35 @@ test('a step that fails: those before it are undone, the last first', async () =
 
 test('what takes a restart is named, and nothing is done', async () => {
   const { calls, told, reconfigure } = bench();
-  const wanted = file('taps = ["tap0", "tap2"]\nmtu = 1400\nlease-time = "2h"\nhost = ["vm1,tap0,10.0.0.9"]');
+  const wanted = file('taps = ["tap0", "tap2"]\nmtu = 1400\nageing = 60\nhost = ["vm1,tap0,10.0.0.9"]');
   assert.is(
     await refusal(reconfigure.apply(wanted)),
-    "a.toml: mtu, lease-time, host can't be changed while the switch runs; expected them as they are, or a restart",
+    "a.toml: mtu, ageing can't be changed while the switch runs; expected them as they are, or a restart",
   );
   assert.equal(calls, []);
   assert.is(told[0]?.event, 'config-refused');
+});
+
+test('reservations, lease time and records: served by the new ones, and by the old again when a later step fails', async () => {
+  const lines =
+    'taps = ["tap0", "tap1"]\nlease-time = "2h"\nhost = ["vm1,tap0,10.0.0.9"]\nforward = ["80:10.0.0.10:80"';
+  const good = bench();
+  const found = await good.reconfigure.apply(file(`${lines}]\ndns-record = ["nas=10.0.0.5"]`));
+  assert.equal(
+    found.map(({ setting, restart }) => [setting, restart]),
+    [
+      ['lease-time', false],
+      ['host', false],
+      ['dns-record', false],
+    ],
+  );
+  assert.equal(good.calls, ['serve 7200 1']);
+  assert.equal(good.reconfigure.diff(file(`${lines}]\ndns-record = ["nas=10.0.0.5"]`)), []);
+  assert.is(good.reconfigure.written()['lease-time'], '2h');
+  const bad = bench('+tcp/81:10.0.0.11:81');
+  await refusal(bad.reconfigure.apply(file(`${lines}, "81:10.0.0.11:81"]`)));
+  assert.equal(bad.calls, ['serve 7200 1', '+tcp/81:10.0.0.11:81', 'serve 43200 0']);
+  assert.is(bad.reconfigure.written()['lease-time'], undefined);
 });
 
 test('a file that is wrong is refused with its place', async () => {
@@ -115,7 +138,7 @@ for (const [text, setting] of [
   ['subnet = "10.0.1.0/24"', 'subnet'],
   ['no-dhcp = true', 'no-dhcp'],
   ['no-dns = true', 'no-dns'],
-  ['dns-record = ["nas=10.0.0.5"]', 'dns-record'],
+  ['dns = ["10.9.9.9"]', 'dns'],
   ['egress-rule = ["deny 10.0.0.0/8"]', 'egress-rule'],
   ['ageing = 60', 'ageing'],
   ['firewall = "none"', 'firewall'],

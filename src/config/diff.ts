@@ -14,7 +14,7 @@ export interface Living {
 
 export interface Difference {
   readonly setting: SettingName;
-  /** Items, or the one value; none where a value is more than a word. */
+  /** Items, or the one value; none where it is more than a word. */
   readonly removed: readonly string[];
   readonly added: readonly string[];
   /** It can't be made while the switch runs. */
@@ -35,7 +35,7 @@ type Fixed = Exclude<
   'taps' | 'ports' | 'forwards' | 'logLevel' | 'dhcp' | 'dns' | 'egress' | 'cloudInit'
 >;
 
-/** Which setting is behind what a running switch can't change. */
+/** Which setting is behind each part of a configuration. */
 const FIXED: Readonly<Record<Fixed, SettingName>> = {
   name: 'name',
   subnet: 'subnet',
@@ -85,7 +85,22 @@ const CLOUD_INIT: Readonly<Record<keyof NonNullable<Config['cloudInit']>, Settin
   phoneHomeHook: 'phone-home-hook',
 };
 
-/** `started`: what the switch was started with; `living`: what of it is otherwise by now. */
+/** Of these a switch changes too, while it runs; the rest takes a restart. */
+const AT_RUN_TIME: readonly SettingName[] = [
+  ...([
+    'dhcp-range',
+    'lease-time',
+    'dhcp-probe',
+    'pool',
+    'host',
+    'dhcp-option',
+    'dhcp-tag',
+    'boot',
+    'dns-record',
+  ] as const),
+];
+
+/** `started`: what the switch goes by; `living`: what of it is otherwise by now. */
 export function differences(started: Config, living: Living, wanted: Config): Difference[] {
   const want = livingIn(wanted);
   return [
@@ -101,7 +116,7 @@ export function differences(started: Config, living: Living, wanted: Config): Di
             restart: false,
           },
         ]),
-    ...restarts(FIXED, started, wanted),
+    ...partsOf(FIXED, started, wanted),
     ...parts('no-dhcp', DHCP, started.dhcp, wanted.dhcp),
     ...parts('no-dns', DNS, started.dns, wanted.dns),
     ...parts('egress', EGRESS, started.egress, wanted.egress),
@@ -122,11 +137,11 @@ function parts<T extends object>(
   before: T | undefined,
   after: T | undefined,
 ): Difference[] {
-  if (before !== undefined && after !== undefined) return restarts(settings, before, after);
+  if (before !== undefined && after !== undefined) return partsOf(settings, before, after);
   return before === after ? [] : [{ setting: whole, removed: [], added: [], restart: true }];
 }
 
-function restarts<T extends object, K extends keyof T>(
+function partsOf<T extends object, K extends keyof T>(
   settings: Readonly<Record<K, SettingName>>,
   before: T,
   after: T,
@@ -135,7 +150,7 @@ function restarts<T extends object, K extends keyof T>(
     if (isDeepStrictEqual(before[key], after[key])) return [];
     const setting = settings[key];
     const [removed, added] = [word(setting, before[key]), word(setting, after[key])];
-    return [{ setting, removed, added, restart: true }];
+    return [{ setting, removed, added, restart: !AT_RUN_TIME.includes(setting) }];
   });
 }
 

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { ForwardView, PortView } from '../../src/control/views.ts';
+import type { DnsView, ForwardView, LeaseView, PortView } from '../../src/control/views.ts';
 import { lineFrom, until } from '../../src/lab.ts';
 import { ctl, plugIn, type Stage, SUBNET, stageTests } from './stage.ts';
 
@@ -62,12 +62,23 @@ inStage(
       (await lab.ask<ForwardView[]>('forwards')).map(({ port }) => port),
       [8081],
     );
-    write('taps = ["tap0", "tap1"]');
+    const kept = (await lab.ask<LeaseView[]>('leases')).map(({ address }) => address).sort();
+    write(
+      'taps = ["tap0", "tap1"]\nhost = ["db,02:00:00:00:00:77,192.168.100.77"]\ndns-record = ["nas=192.168.100.5"]\nlease-time = "2h"',
+    );
     assert.match(await ctl(stage, 'config', 'check', path), /right/);
     process.kill(child.pid as number, 'SIGHUP');
     await until('the file is applied', 5_000, async () => (await names(stage)).length === 2);
     await pinged;
     assert.equal(await lab.ask<ForwardView[]>('forwards'), []);
+    const leases = await lab.ask<LeaseView[]>('leases');
+    assert.equal(leases.map(({ address }) => address).sort(), kept);
+    await lab.ip(red, 'link', 'set', 'tap0', 'address', '02:00:00:00:00:77');
+    assert.is(await lab.lease(red, 'tap0'), '192.168.100.77');
+    const db = (await lab.ask<LeaseView[]>('leases')).find(({ address }) => address === '192.168.100.77');
+    assert.ok(Math.abs((db?.expires ?? 0) - Date.now() / 1000 - 7_200) < 60);
+    const { names: known } = await lab.ask<DnsView>('dns');
+    assert.ok(known.some(({ name, origin }) => name.startsWith('nas') && origin === 'record'));
     assert.is(child.exitCode, null);
   },
 );

@@ -52,14 +52,21 @@ interface Probe<T> {
 export class Prober<T> {
   readonly #options: ProberOptions<T>;
   readonly #running = new Map<Ip4, Probe<T>>();
+  #timeMs: number;
   readonly #counters = { sent: 0, free: 0, conflicts: 0, skipped: 0 };
 
   constructor(options: ProberOptions<T>) {
     this.#options = options;
+    this.#timeMs = options.timeMs;
   }
 
   get counters(): ProbeCounters {
     return this.#counters;
+  }
+
+  /** How long is asked from now on, ms; 0: nobody is asked. */
+  set timeMs(ms: number) {
+    this.#timeMs = ms;
   }
 
   /** Addresses that are asked for right now. */
@@ -79,7 +86,8 @@ export class Prober<T> {
       probe.owner = owner;
       return true;
     }
-    const { timeMs, maxProbes } = this.#options;
+    const { maxProbes } = this.#options;
+    const timeMs = this.#timeMs;
     if (!asks || timeMs === 0) return false;
     if (this.#running.size >= maxProbes) {
       this.#counters.skipped++;

@@ -150,6 +150,14 @@ export class DhcpServer {
     return believed;
   }
 
+  /** Holds what another table has offered, as far as it is ours too. */
+  adoptOffers(from: LeaseTable, nowS: number): void {
+    for (const { record, offeredUntilS } of from.all()) {
+      const lease = offeredUntilS > nowS ? this.table.byIp(record.ip) : undefined;
+      if (lease?.record.key === record.key) this.table.hold(lease, offeredUntilS);
+    }
+  }
+
   /** Of two records of one client (its first address was given away in an offer) the later one counts. */
   #restore(record: LeaseRecord): void {
     const { table } = this;

@@ -24,12 +24,13 @@ import { GroupCommit } from './commit.ts';
 import { isOffered, quarantine, releasePort } from './ends.ts';
 import { Expiry } from './expiry.ts';
 import { type Change, type LeaseRecord, LeaseState } from './leases.ts';
-import { OptionPolicy, type PolicySettings } from './options.ts';
+import { makeServer, QUARANTINE_S } from './make.ts';
+import type { OptionPolicy, PolicySettings } from './options.ts';
 import type { PoolSettings } from './pools.ts';
 import { type InUse, type ProbeCounters, Prober } from './probe.ts';
 import { FairQueue } from './queue.ts';
 import type { Reply } from './reply.ts';
-import { DhcpServer, Ignored, type Origin } from './server.ts';
+import { type DhcpServer, Ignored, type Origin } from './server.ts';
 import type { LeaseStore } from './store.ts';
 import { leaseOf, leaseViews, type PoolUse, poolUse } from './view.ts';
 
@@ -37,10 +38,7 @@ import { leaseOf, leaseViews, type PoolUse, poolUse } from './view.ts';
 const RESOLVERS_MS = 5_000;
 /** A guest may ask with as many MACs as it likes: the operator is told of it this seldom. */
 const EXHAUSTED_MS = 600_000;
-const OFFER_TIME_S = 60;
-const QUARANTINE_S = 600;
-const MAX_OFFERS = 4_096;
-const MAX_RECORDS = 65_536;
+
 /** Addresses that are asked for at once; offers beyond that leave unasked. */
 const MAX_PROBES = 64;
 /** Leases whose end is told of in one tick. */
@@ -145,9 +143,9 @@ export class DhcpService {
     sent: names(MessageType),
     ignored: { ...names(Fault), ...names(Ignored), NotDhcp: 0, QueueFull: 0, NotStored: 0 },
   };
-  readonly #options: DhcpServiceOptions;
-  readonly #policy: OptionPolicy;
-  readonly #server: DhcpServer;
+  #options: DhcpServiceOptions;
+  #policy: OptionPolicy;
+  #server: DhcpServer;
   readonly #commit: GroupCommit;
   readonly #prober: Prober<HeldOffer>;
   readonly #expiry = new Expiry();
@@ -167,29 +165,7 @@ export class DhcpService {
       stored: changes => this.#stored(changes),
       failed: (changes, cause) => this.#notStored(changes, cause),
     });
-    const { network, mask, broadcast, gateway, natAddress, first, last, leaseTimeS, mtu } = options;
-    const { hosts = [], options: given = [], tags = [], boots = [] } = options;
-    const subnet = { network, mask, broadcast, router: gateway, first, last };
-    const pools = [subnet, ...(options.pools ?? [])];
-    this.#policy = new OptionPolicy({ address: gateway, pools, hosts, options: given, tags, boots });
-    this.#server = new DhcpServer(
-      {
-        address: gateway,
-        pools,
-        hosts,
-        excluded: [natAddress],
-        policy: this.#policy,
-        leaseTimeS,
-        mtu,
-        offerTimeS: options.offerTimeS ?? OFFER_TIME_S,
-        quarantineS: options.quarantineS ?? QUARANTINE_S,
-        maxOffers: options.maxOffers ?? MAX_OFFERS,
-        maxRecords: options.maxRecords ?? MAX_RECORDS,
-        ports: options.ports ?? (() => []),
-        warn: sentence => options.log('warn', sentence),
-      },
-      options.store.load(),
-    );
+    ({ policy: this.#policy, server: this.#server } = makeServer(options, options.store.load()));
     const nowS = Math.floor(options.now() / 1000);
     for (const { record } of this.#server.table.all())
       if (record.state === LeaseState.Bound && record.expiresS > nowS) this.#expiry.set(record.ip, record);
@@ -211,6 +187,25 @@ export class DhcpService {
     if (this.#closed || this.#prober.hear(frame, ingress)) return;
     if (this.#queue.push(() => this.#process({ frame, ingress, nowMs }), ingress)) this.#workSoon();
     else this.#ignore('QueueFull');
+  }
+
+  /**
+   * Serves by other settings from the next message on. Leases and offers stay, but for those of addresses that are in no pool any
+   * more: their clients are refused when they renew.
+   */
+  async reconfigure(settings: Partial<DhcpServiceOptions>): Promise<void> {
+    // Till nothing waits for the disk: what is undone then must find its own table.
+    do await this.settled();
+    while (this.#commit.pending);
+    const { table } = this.#server;
+    this.#options = { ...this.#options, ...settings };
+    ({ policy: this.#policy, server: this.#server } = makeServer(
+      this.#options,
+      [...table.all()].map(({ record }) => record),
+    ));
+    this.#server.adoptOffers(table, this.#nowS());
+    this.#prober.timeMs = this.#options.flood === undefined ? 0 : (this.#options.probeMs ?? 0);
+    this.#configuredAtMs = Number.NEGATIVE_INFINITY;
   }
 
   /** Releases the leases that were last seen on a port. */
