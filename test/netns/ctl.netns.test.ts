@@ -115,13 +115,11 @@ inStage('completion: bash finds commands, options, ports and forwards', async st
       COMP_CWORD=${words.length}; _vswitchctl; echo "\${COMPREPLY[@]}"`,
     ).then(said => said.trim());
   const here = ['--run-dir', lab.folder];
-  assert.is(await complete('for'), 'forward');
   assert.is(await complete('port', ''), 'add del set');
   assert.is(await complete(...here, 'port', 'del', 'ta'), 'tap0 tap1');
   assert.is(await complete(...here, 'port', 'set', 'tap0', ''), 'up down');
   assert.is(await complete(...here, 'forward', 'del', ''), 'tcp/8080');
   assert.is(await complete('qemu', '--for', 'fire'), 'firecracker');
-  assert.is(await complete('top', '--i'), '--interval');
   assert.is(await complete('--run-dir', '/nowhere', 'port', 'del', ''), '');
   assert.match(
     await failure(ctl(stage, 'completion', 'tcsh')),

@@ -15,7 +15,7 @@ import * as ethernet from '../../src/wire/ethernet.ts';
 import { sh } from '../port/namespace.ts';
 import { stateOf } from './dhcp.ts';
 import { StreamGuest } from './guest.ts';
-import { ctl, GATEWAY, OUTSIDE, plugIn, type Stage, served, stageTests, TAPS } from './stage.ts';
+import { ctl, GATEWAY, OUTSIDE, plugIn, portOf, type Stage, served, stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('li', import.meta.url);
 const vswitchctl = join(projectRoot(), 'bin', 'vswitchctl');
@@ -160,6 +160,8 @@ inStage('events of the data plane: a move, a flood of MACs, a burst of drops, a 
   let guest = await StreamGuest.connect(path, 1);
   await until('somebody reads', 5_000, async () => {
     guest.end();
+    // While the switch has not seen that, the next would be vm.2.
+    await until('it has gone', 5_000, async () => !(await portOf(lab, 'vm')).up);
     guest = await StreamGuest.connect(path, 1);
     return json.text !== '';
   });
