@@ -7,7 +7,7 @@
  * Stopping goes the other way. A start that fails undoes what it had done.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Captures } from './capture/captures.ts';
 import { monotonicMs } from './clock.ts';
@@ -25,6 +25,7 @@ import { onlyGuest } from './events/leases.ts';
 import { checkHooks, Life } from './events/life.ts';
 import { WatchedPlane } from './events/watched.ts';
 import { figuresOf } from './figures.ts';
+import { makeFolder } from './folder.ts';
 import { Forwarding } from './forwarding.ts';
 import { MAX_NAMES } from './gateway/nametable.ts';
 import { make, readPresent } from './host/apply.ts';
@@ -422,7 +423,7 @@ export class Switch {
 
 function openJournal(config: Config): Journal {
   try {
-    mkdirSync(config.stateDir, { recursive: true, mode: 0o700 });
+    makeFolder(config.stateDir, 0o700);
   } catch (cause) {
     throw new OperatorError(
       `--state-dir ${config.stateDir} can't be made: ${(cause as Error).message}; name a folder that can be written`,

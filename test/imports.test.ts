@@ -20,7 +20,7 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   service: ['wire'],
   settings: ['wire'],
   host: ['wire', 'port/native.ts', 'errors.ts'],
-  control: ['errors.ts', 'version.ts'],
+  control: ['errors.ts', 'folder.ts', 'version.ts'],
   capture: ['wire', 'errors.ts', 'version.ts', 'control/client.ts', 'host/run.ts'].concat(
     'dataplane/capture.ts',
     'dataplane/capturering.ts',

@@ -2,10 +2,11 @@
  * The control API's server: HTTP and JSON over a unix socket. `routes.ts` has what it answers; `GET /v1/openapi.json` shows
  * that to programs.
  */
-import { chmodSync, chownSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { dirname } from 'node:path';
 import { OperatorError } from '../errors.ts';
+import { makeFolder } from '../folder.ts';
 import type { ApiFigures } from './figures.ts';
 import { RequestCounts } from './requests.ts';
 import { bodyFor, find, type Parts } from './routes.ts';
@@ -61,7 +62,7 @@ export class Api {
    * `group`: whose members may connect too; undefined: those of the switch's own.
    */
   async listen(group?: number): Promise<void> {
-    mkdirSync(dirname(this.path), { recursive: true, mode: 0o755 });
+    this.#makeFolder();
     rmSync(this.path, { force: true });
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', reject);
@@ -73,6 +74,18 @@ export class Api {
     } catch (error) {
       await this.close(); // the server takes its file along
       throw error;
+    }
+  }
+
+  #makeFolder(): void {
+    const folder = dirname(this.path);
+    try {
+      makeFolder(folder, 0o755);
+    } catch (cause) {
+      throw new OperatorError(
+        `--run-dir ${folder} can't be made: ${(cause as Error).message}; name a folder that can be written`,
+        { code: 'State', cause },
+      );
     }
   }
 

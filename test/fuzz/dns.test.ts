@@ -237,7 +237,8 @@ test('property: dns-packet reads the same questions and records', () => {
     fc.property(name, fc.integer({ min: 1, max: 2 ** 31 - 1 }), (asked, seed) => {
       const next = random(seed);
       const records = someRecords(next, asked);
-      const edns = opt({ udpPayloadSize: next(65_536), flags: next(2) << 15 });
+      // dns-packet writes 4096 where it is told 0.
+      const edns = opt({ udpPayloadSize: 1 + next(65_535), flags: next(2) << 15 });
       const message = encode({
         type: 'query',
         id: next(65_536),
