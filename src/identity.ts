@@ -1,9 +1,9 @@
 /** Who the switch is to others on its network: its addresses, from its configuration alone. */
 import { createHash } from 'node:crypto';
-import type { Config, DhcpConfig } from './config.ts';
+import type { Config, DhcpConfig, EgressConfig } from './config.ts';
 import type { GatewaySettings } from './dataplane/messages.ts';
 import { callerMemory } from './gateway/callers.ts';
-import { compile } from './gateway/policy.ts';
+import { compile, type EgressPolicy } from './gateway/policy.ts';
 import { indexIn } from './porttable.ts';
 import type { DhcpServiceOptions } from './service/dhcp/service.ts';
 import type { Ip4, Mac } from './wire/address.ts';
@@ -13,6 +13,17 @@ export function ownMac(name: string, role: string): Mac {
   const hash = createHash('sha256').update(`vswitchd ${role} ${name}`).digest();
   return { hi: 0x0200 | (hash[0] as number), lo: hash.readInt32BE(1) };
 }
+
+/** The policy as the gateway reads it. */
+export const egressPolicy = (
+  egress: EgressConfig,
+  hostResolvers: readonly Ip4[],
+  portOf: (name: string) => number,
+): EgressPolicy =>
+  compile(egress, {
+    resolvers: egress.resolvers.length > 0 ? egress.resolvers : hostResolvers,
+    portOf,
+  });
 
 /** What the gateway is told of the configuration, with the resolvers that the host has, where it tells of none. */
 export const gatewaySettings = (config: Config, hostResolvers: readonly Ip4[] = []): GatewaySettings => ({
@@ -30,10 +41,7 @@ export const gatewaySettings = (config: Config, hostResolvers: readonly Ip4[] = 
   hostBehind: config.uplink.kind === 'tun',
   dhcp: config.dhcp !== undefined,
   dns: config.dns !== undefined,
-  egress: compile(config.egress, {
-    resolvers: config.egress.resolvers.length > 0 ? config.egress.resolvers : hostResolvers,
-    portOf: port => indexIn(config, port),
-  }),
+  egress: egressPolicy(config.egress, hostResolvers, port => indexIn(config, port)),
   callers: config.cloudInit && callerMemory(),
 });
 

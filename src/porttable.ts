@@ -38,7 +38,7 @@ export const indexIn = (config: Config, name: string): number =>
 export class PortTable {
   readonly #entries: PortEntry[] = [];
   readonly #turned: (name: string, up: boolean) => void;
-  readonly #kept: ReadonlyMap<string, number>;
+  #kept: ReadonlyMap<string, number>;
   /** Indices that nobody has, the one that has been free for longest first. */
   readonly #free: number[] = [];
 
@@ -62,6 +62,22 @@ export class PortTable {
 
   /** The ports that guests are on. */
   guests = (): string[] => this.#entries.filter(({ origin }) => origin !== 'uplink').map(({ name }) => name);
+
+  /** The index that a name has, or that is kept for it; -1: none. */
+  indexFor = (name: string): number => this.find(name)?.index ?? this.#kept.get(name) ?? -1;
+
+  /** From now on these names keep their indices, and no others; false: there are too few, and nothing has changed. */
+  keep(names: readonly string[]): boolean {
+    const left = [...this.#kept].filter(([name]) => !names.includes(name) && !this.has(name));
+    const fresh = names.filter(name => this.indexFor(name) < 0);
+    if (fresh.length > this.#free.length + left.length) return false;
+    const known = names.map(name => [name, this.indexFor(name)] as const);
+    this.#free.push(...left.map(([, index]) => index));
+    this.#kept = new Map(
+      known.map(([name, index]) => [name, index < 0 ? (this.#free.shift() as number) : index]),
+    );
+    return true;
+  }
 
   /** One more port; false: there are as many as may be, or one of that name. */
   add(name: string, origin: string): boolean {

@@ -4,7 +4,7 @@
  */
 import { type Difference, differences, type Living } from './config/diff.ts';
 import { type Given, GivenSettings, readSettingsFile, type SettingsFile } from './config/given.ts';
-import { type Config, readConfig } from './config.ts';
+import { type Config, type EgressConfig, readConfig } from './config.ts';
 import { OperatorError } from './errors.ts';
 import type { ConfigEvent } from './events/bus.ts';
 import type { Forwarding } from './forwarding.ts';
@@ -25,6 +25,8 @@ export interface ReconfigureParts {
   readonly config: Config;
   /** Makes DHCP, names and what knows of reservations go by a configuration. */
   serve(config: Config): Promise<void>;
+  /** Makes egress rules hold, which may be about ports of these names, there or not. */
+  police(egress: EgressConfig, ports: readonly string[]): void;
   readonly source: Source;
   readonly ports: Pick<Ports, 'add' | 'remove' | 'texts'>;
   readonly forwarding: Pick<Forwarding, 'add' | 'remove' | 'list'>;
@@ -33,7 +35,10 @@ export interface ReconfigureParts {
 }
 
 /** What has steps of its own. */
-const LIVING: readonly Difference['setting'][] = ['port', 'forward', 'log-level'];
+const LIVING: readonly Difference['setting'][] = ['port', 'forward', 'log-level', 'egress', 'egress-rule'];
+const EGRESS: readonly Difference['setting'][] = ['egress', 'egress-rule', 'dns'];
+
+const namesIn = ({ taps, ports }: Config): string[] => [...taps, ...ports].map(({ name }) => name);
 
 interface Step {
   act(): Promise<void>;
@@ -156,13 +161,34 @@ export class Reconfigure {
     const setLevel = (to: string) => async (): Promise<void> => {
       log.level = to;
     };
+    const [first, last] = this.#rules(found, wanted);
     return [
+      ...first,
       ...of('forward', 'removed').map(text => reversed(forward(text))),
       ...of('port', 'removed').map(text => reversed(port(text))),
       ...of('port', 'added').map(text => asIs(port(text))),
       ...(serves ? [{ act: () => serve(wanted), undo: () => serve(before) }] : []),
       ...of('forward', 'added').map(text => asIs(forward(text))),
       ...(level === undefined ? [] : [{ act: setLevel(level), undo: setLevel(levelBefore) }]),
+      ...last,
+    ];
+  }
+
+  /** Rules about a port hold before it comes; and those about one that goes till it has gone, before all others. */
+  #rules(found: readonly Difference[], wanted: Config): [first: readonly Step[], last: readonly Step[]] {
+    if (!found.some(({ setting }) => EGRESS.includes(setting))) return [[], []];
+    const before = this.#config;
+    const [old, then] = [namesIn(before), namesIn(wanted)];
+    const both = [...new Set([...then, ...old])];
+    const left = before.egress.rules.filter(
+      ({ guest, target }) => guest.kind === 'tap' && !then.includes(guest.name) && target.kind !== 'domain',
+    );
+    const between = { ...wanted.egress, rules: [...left, ...wanted.egress.rules] };
+    const police = (egress: EgressConfig, ports: readonly string[]) => async (): Promise<void> =>
+      this.#parts.police(egress, ports);
+    return [
+      [{ act: police(between, both), undo: police(before.egress, old) }],
+      both.length === then.length ? [] : [{ act: police(wanted.egress, then), undo: police(between, both) }],
     ];
   }
 }

@@ -22,6 +22,7 @@ import * as ip4 from './wire/ipv4.ts';
 
 /** The policy that the gateway has, and who knows the names in it; undefined: it has none. */
 interface EgressParts {
+  readonly config: EgressConfig;
   readonly policy: EgressPolicy;
   readonly names: NameService | undefined;
 }
@@ -33,7 +34,8 @@ interface Seen {
   readonly dhcp: DhcpService | undefined;
   readonly naming: Naming | undefined;
   readonly forwarding: Forwarding;
-  readonly egress: EgressParts;
+  /** As it is by then. */
+  egress(): EgressParts;
   readonly life: Life;
 }
 
@@ -85,7 +87,7 @@ export function viewsOf(config: Config, memory: SharedMemory, seen: Seen): Views
     leases: () => dhcp?.leases() ?? [],
     dhcp: () => (dhcp === undefined ? null : dhcpView(dhcp, life)),
     forwards: () => forwarding.list(),
-    egress: () => egressView(config.egress, egress),
+    egress: () => egressView(egress()),
     dns: () => naming?.view() ?? null,
     flows: () => listFlows(memory.flows, monotonicS()).map(flow => flowView(flow, config)),
   };
@@ -103,7 +105,7 @@ const dhcpView = (dhcp: DhcpService, { hook }: Life): DhcpView => ({
   ...(dhcp.fault === undefined ? {} : { unwritten: dhcp.fault }),
 });
 
-function egressView({ rules, otherwise }: EgressConfig, { policy, names }: EgressParts): EgressView {
+function egressView({ config: { rules, otherwise }, policy, names }: EgressParts): EgressView {
   const hits = new Float64Array(policy.hits);
   return {
     otherwise,

@@ -11,7 +11,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Captures } from './capture/captures.ts';
 import { monotonicMs } from './clock.ts';
-import type { Config } from './config.ts';
+import type { Config, EgressConfig } from './config.ts';
 import { Api } from './control/api.ts';
 import { Exporter } from './control/exporter.ts';
 import type { ApiFigures } from './control/figures.ts';
@@ -28,6 +28,7 @@ import { figuresOf } from './figures.ts';
 import { makeFolder } from './folder.ts';
 import { Forwarding } from './forwarding.ts';
 import { MAX_NAMES } from './gateway/nametable.ts';
+import type { EgressPolicy } from './gateway/policy.ts';
 import { make, readPresent } from './host/apply.ts';
 import type { Backend } from './host/backend.ts';
 import type { Change } from './host/changes.ts';
@@ -43,7 +44,7 @@ import { byHand } from './host/resolved.ts';
 import { Shields } from './host/shield.ts';
 import { portFault } from './host/sockets.ts';
 import { undo, undoStale } from './host/undo.ts';
-import { dhcpSettings, gatewaySettings } from './identity.ts';
+import { dhcpSettings, egressPolicy, gatewaySettings } from './identity.ts';
 import { openLeases } from './leasestore.ts';
 import type { Log } from './log.ts';
 import { checkFolder, Metadata } from './metadata.ts';
@@ -91,6 +92,8 @@ export class Switch {
   #plane: Plane | undefined;
   #reconfigure: Reconfigure | undefined;
   readonly #gateway: GatewaySettings;
+  /** The rules that hold by now. */
+  #egress: { readonly config: EgressConfig; readonly policy: EgressPolicy };
   /** How to end what has been started, in the order of starting. */
   readonly #endings: (() => unknown)[] = [];
 
@@ -103,6 +106,7 @@ export class Switch {
     this.#life = new Life(config, log, port => this.#dhcp?.releasePort(port));
     this.#ports = new PortTable(config, this.#life.portTurned);
     this.#gateway = gatewaySettings(config, hostResolvers());
+    this.#egress = { config: config.egress, policy: this.#gateway.egress };
   }
 
   /** Starts everything; when it throws, nothing is left of it. */
@@ -176,7 +180,7 @@ export class Switch {
     const ports = await this.#openPorts({ plane, journal, shields });
     const views = viewsOf(config, plane.memory, {
       ...{ ports: this.#ports, made: ports, dhcp: this.#dhcp, forwarding, life: this.#life, naming },
-      egress: { policy: this.#gateway.egress, names },
+      egress: () => ({ ...this.#egress, names }),
     });
     const captures = new Captures({ plane, ports: this.#ports });
     await this.#listen(views, plane, { forwarding, metadata, naming, ports, captures });
@@ -192,6 +196,7 @@ export class Switch {
     const reconfigure = new Reconfigure({
       ...{ config: this.#config, source: this.#source, ports, forwarding, log: this.#log },
       serve: config => this.#serve(config, { naming, forwarding, metadata }),
+      police: (egress, ports) => this.#police(plane, egress, ports),
       told: event => this.#life.events.emit(event),
     });
     this.#reconfigure = reconfigure;
@@ -233,6 +238,15 @@ export class Switch {
     });
     this.#endings.push(() => watched.stop());
     return watched;
+  }
+
+  /** Other egress rules, about these ports, which need not be there yet. */
+  #police(plane: Plane, config: EgressConfig, ports: readonly string[]): void {
+    if (!this.#ports.keep(ports))
+      throw new OperatorError('there are more ports than a switch can have', { code: 'Usage' });
+    const policy = egressPolicy(config, hostResolvers(), this.#ports.indexFor);
+    plane.egress(policy);
+    this.#egress = { config, policy };
   }
 
   /** DHCP, names, and what knows of reservations, by another configuration. */
@@ -404,12 +418,14 @@ export class Switch {
   #watchNames(plane: Plane): NameService | undefined {
     const { egress, gatewayIp } = this.#gateway;
     if (egress.domains.length === 0) return undefined;
-    const { resolvers } = this.#config.egress;
     const service = new NameService({
       domains: egress.domains,
       maxNames: MAX_NAMES,
       gateway: gatewayIp,
-      resolvers: () => (resolvers.length > 0 ? resolvers : hostResolvers()),
+      resolvers: () => {
+        const { resolvers } = this.#egress.config;
+        return resolvers.length > 0 ? resolvers : hostResolvers();
+      },
       tell: (learnt, forgotten) => plane.names(learnt, forgotten),
       send: (frame, egress = BY_ADDRESS) => plane.inject(frame, egress),
       log: (level, sentence) => this.#log[level](sentence),

@@ -29,6 +29,9 @@ function bench(fails = ''): Bench {
   const reconfigure = new Reconfigure({
     config: readConfig(START),
     source: { options: START, file: undefined },
+    police: ({ rules, otherwise }, names) => {
+      calls.push(`police ${otherwise} ${rules.map(({ text }) => text)} for ${names}`);
+    },
     serve: async config => call(`serve ${config.dhcp?.leaseTimeS} ${config.dhcp?.hosts.length}`),
     ports: {
       add: text => call(`+${text}`),
@@ -125,6 +128,57 @@ test('reservations, lease time and records: served by the new ones, and by the o
   assert.is(bad.reconfigure.written()['lease-time'], undefined);
 });
 
+test('egress rules: those about a port hold before it comes, and till it has gone', async () => {
+  const lines = 'forward = ["80:10.0.0.10:80"]\n';
+  const { calls, reconfigure } = bench();
+  await reconfigure.apply(
+    file(`${lines}taps = ["tap0", "tap1"]\negress = "none"\negress-rule = ["tap1 deny 9.0.0.0/8"]`),
+  );
+  assert.equal(calls.splice(0), ['police none tap1 deny 9.0.0.0/8 for tap0,tap1']);
+  const after = file(
+    `${lines}taps = ["tap0", "tap2"]\negress-rule = ["tap2 allow 1.1.1.1", "deny 8.0.0.0/8"]`,
+  );
+  const found = await reconfigure.apply(after);
+  assert.equal(
+    found.map(({ setting, removed, added }) => [setting, ...removed, '>', ...added]),
+    [
+      ['port', 'tap:tap1', '>', 'tap:tap2'],
+      ['egress-rule', 'tap1 deny 9.0.0.0/8', '>', 'tap2 allow 1.1.1.1', 'deny 8.0.0.0/8'],
+      ['egress', 'none', '>', 'all'],
+    ],
+  );
+  assert.equal(calls.splice(0), [
+    'police all tap1 deny 9.0.0.0/8,tap2 allow 1.1.1.1,deny 8.0.0.0/8 for tap0,tap2,tap1',
+    '-tap1',
+    '+tap:tap2',
+    'police all tap2 allow 1.1.1.1,deny 8.0.0.0/8 for tap0,tap2',
+  ]);
+});
+
+test('egress rules in another order are others; a step that fails brings the old ones back', async () => {
+  const lines = 'forward = ["80:10.0.0.10:80"]\n';
+  const rules = ['deny 9.0.0.0/8', 'allow 9.9.9.9'].map(rule => JSON.stringify(rule));
+  const { calls, reconfigure } = bench('+tap:tap2');
+  await reconfigure.apply(file(`${lines}taps = ["tap0", "tap1"]\negress-rule = [${rules}]`));
+  calls.length = 0;
+  const [found] = reconfigure.diff(
+    file(`${lines}taps = ["tap0", "tap1"]\negress-rule = [${rules.toReversed()}]`),
+  );
+  assert.equal(found?.added, ['allow 9.9.9.9', 'deny 9.0.0.0/8']);
+  await refusal(reconfigure.apply(file(`${lines}taps = ["tap0", "tap1", "tap2"]\negress = "none"`)));
+  assert.equal(calls, [
+    'police none  for tap0,tap1,tap2',
+    '+tap:tap2',
+    'police all deny 9.0.0.0/8,allow 9.9.9.9 for tap0,tap1',
+  ]);
+});
+
+test('other resolvers: names, guests and egress rules go by them', async () => {
+  const { calls, reconfigure } = bench();
+  await reconfigure.apply(file('taps = ["tap0", "tap1"]\nforward = ["80:10.0.0.10:80"]\ndns = ["9.9.9.9"]'));
+  assert.equal(calls, ['police all  for tap0,tap1', 'serve 43200 0']);
+});
+
 test('a file that is wrong is refused with its place', async () => {
   const { calls, reconfigure } = bench();
   assert.match(
@@ -138,8 +192,7 @@ for (const [text, setting] of [
   ['subnet = "10.0.1.0/24"', 'subnet'],
   ['no-dhcp = true', 'no-dhcp'],
   ['no-dns = true', 'no-dns'],
-  ['dns = ["10.9.9.9"]', 'dns'],
-  ['egress-rule = ["deny 10.0.0.0/8"]', 'egress-rule'],
+  ['egress-rule = ["deny .example.org"]', 'egress-rule'],
   ['ageing = 60', 'ageing'],
   ['firewall = "none"', 'firewall'],
 ] as const)

@@ -1,6 +1,6 @@
 /** What differs between what a switch does and what a configuration wants of it, setting by setting, and what of it takes a restart. */
 import { isDeepStrictEqual } from 'node:util';
-import type { Config, Forward } from '../config.ts';
+import type { Config, EgressConfig, Forward } from '../config.ts';
 import type { SettingName } from '../options.ts';
 import { portText } from '../settings/ports.ts';
 import { formatIp4, type Ip4 } from '../wire/address.ts';
@@ -97,6 +97,9 @@ const AT_RUN_TIME: readonly SettingName[] = [
     'dhcp-tag',
     'boot',
     'dns-record',
+    'dns',
+    'egress',
+    'egress-rule',
   ] as const),
 ];
 
@@ -119,7 +122,9 @@ export function differences(started: Config, living: Living, wanted: Config): Di
     ...partsOf(FIXED, started, wanted),
     ...parts('no-dhcp', DHCP, started.dhcp, wanted.dhcp),
     ...parts('no-dns', DNS, started.dns, wanted.dns),
-    ...parts('egress', EGRESS, started.egress, wanted.egress),
+    ...parts('egress', EGRESS, started.egress, wanted.egress).map(each =>
+      each.setting === 'egress-rule' ? ofRules(started.egress, wanted.egress) : each,
+    ),
     ...parts('cloud-init', CLOUD_INIT, started.cloudInit, wanted.cloudInit),
   ].filter(({ setting }, index, all) => all.findIndex(each => each.setting === setting) === index);
 }
@@ -129,6 +134,27 @@ function ofList(setting: SettingName, before: readonly string[], after: readonly
   const added = after.filter(item => !before.includes(item));
   return removed.length + added.length === 0 ? [] : [{ setting, removed, added, restart: false }];
 }
+
+/** Whoever learns the addresses of names is made for those that there are at the start. */
+function ofRules({ rules: before }: EgressConfig, { rules: after }: EgressConfig): Difference {
+  const [was, will] = [before.map(({ text }) => text), after.map(({ text }) => text)];
+  const removed = was.filter(text => !will.includes(text));
+  const added = will.filter(text => !was.includes(text));
+  const restart = !isDeepStrictEqual(domainsIn(before), domainsIn(after));
+  // In another order they are others: the first that matches decides.
+  return removed.length + added.length === 0
+    ? { setting: 'egress-rule', removed: was, added: will, restart }
+    : { setting: 'egress-rule', removed, added, restart };
+}
+
+/** In the order in which the gateway numbers them. */
+const domainsIn = (rules: EgressConfig['rules']): readonly string[] => [
+  ...new Set(
+    rules.flatMap(({ allow, target }) =>
+      target.kind === 'domain' ? [`${allow} ${target.below} ${target.name}`] : [],
+    ),
+  ),
+];
 
 /** A part that is there or not as a whole: `whole` says which. */
 function parts<T extends object>(

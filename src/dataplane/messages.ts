@@ -90,6 +90,8 @@ export type Command =
   | { readonly number: number; readonly do: 'clear'; readonly index: number }
   /** The port forwards that are wanted: all of them. */
   | { readonly number: number; readonly do: 'forward'; readonly forwards: readonly NatForward[] }
+  /** Another egress policy, with the same domains, of which what was learnt stays. */
+  | { readonly number: number; readonly do: 'egress'; readonly policy: EgressPolicy }
   /** What guests have learnt by name, and what no longer counts: see Egress. */
   | {
       readonly number: number;

@@ -7,6 +7,7 @@ import { EventEmitter } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { flowMemory } from '../gateway/flowmemory.ts';
 import type { NatForward } from '../gateway/nat.ts';
+import type { EgressPolicy } from '../gateway/policy.ts';
 import { loadNative } from '../port/native.ts';
 import type { CaptureSpec } from './capture.ts';
 import { counterMemory } from './counters.ts';
@@ -115,6 +116,11 @@ export class Plane extends EventEmitter<PlaneEvents> {
   /** Makes the gateway's port forwards those that are wanted. */
   forward(forwards: readonly NatForward[]): void {
     this.#command({ do: 'forward', forwards });
+  }
+
+  /** Makes another egress policy hold, with the same domains. Flows that are open stay so. */
+  egress(policy: EgressPolicy): void {
+    this.#command({ do: 'egress', policy });
   }
 
   /** Tells the gateway of names; when it returns, the addresses may be reached, or no longer. */

@@ -134,6 +134,8 @@ function obey(command: Command): boolean {
     gateway?.forgetPort(command.index);
   } else if (command.do === 'forward') {
     gateway?.setForwards(command.forwards);
+  } else if (command.do === 'egress') {
+    gateway?.egress.set(command.policy, true);
   } else if (command.do === 'names') {
     gateway?.egress.learn(command.learnt, command.forgotten);
   } else if (command.do === 'serve') {

@@ -48,12 +48,12 @@ export class Egress {
     this.set(policy);
   }
 
-  /** From now on another policy holds, which knows no names yet. Flows that are open stay so. */
-  set(policy: EgressPolicy): void {
+  /** From now on another policy holds. Flows that are open stay so. `knows`: it has the same domains, whose names stay known. */
+  set(policy: EgressPolicy, knows = false): void {
     this.#rows = policy.rows;
     this.#hits = new Float64Array(policy.hits);
     this.#watches = policy.domains.length > 0;
-    this.#names.clear();
+    if (!knows) this.#names.clear();
   }
 
   /** Are there rules with domains, so that answers must be seen? */

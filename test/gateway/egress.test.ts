@@ -212,7 +212,7 @@ test('rows: internet-only denies what is not on the internet, but not the resolv
   assert.equal([allowed, denied], [10, 13]);
 });
 
-test('rows: another policy takes the place of one, and knows no names yet', () => {
+test('rows: another policy takes the place of one, and knows names only if it has the same domains', () => {
   const batch = new Batch(FRAME * 1024);
   const named = policyOf(rulesOf(['allow a.test']), 'none');
   const egress = new Egress(named, 1);
@@ -223,6 +223,12 @@ test('rows: another policy takes the place of one, and knows no names yet', () =
   };
   egress.learn(Int32Array.of(A, WORLD, 0, 1000), new Int32Array(0));
   assert.ok(may() && egress.watches);
+  const narrower = policyOf(rulesOf(['deny udp any', 'allow a.test']), 'none');
+  egress.set(narrower, true);
+  assert.ok(may());
+  assert.equal([...new Float64Array(narrower.hits)], [0, 1, 0, 0], 'counted from 0');
+  egress.set(policyOf(rulesOf(['deny tcp/80 any', 'allow a.test']), 'none'), true);
+  assert.not(may());
   egress.set(policyOf([], 'all'));
   assert.ok(may() && !egress.watches);
   egress.set(named);

@@ -1,10 +1,10 @@
 // timeout: 60 s
 /** A file applied to a running switch, by vswitchctl and by SIGHUP: what differs changes, and nothing else notices. */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { DnsView, ForwardView, LeaseView, PortView } from '../../src/control/views.ts';
+import type { DnsView, EgressView, ForwardView, LeaseView, PortView } from '../../src/control/views.ts';
 import { lineFrom, until } from '../../src/lab.ts';
 import { ctl, plugIn, type Stage, SUBNET, stageTests } from './stage.ts';
 
@@ -67,6 +67,19 @@ inStage(
       'taps = ["tap0", "tap1"]\nhost = ["db,02:00:00:00:00:77,192.168.100.77"]\ndns-record = ["nas=192.168.100.5"]\nlease-time = "2h"',
     );
     assert.match(await ctl(stage, 'config', 'check', path), /right/);
+    // Another rule, about a port that was not there at the start: it is counted, and the guest is refused.
+    const before = readFileSync(path, 'utf8');
+    write(
+      `taps = ["tap0", "tap1"]\nport = ["stream:${socket}"]\negress-rule = ["vm1 deny any", "tap0 deny 9.9.9.9"]`,
+    );
+    await ctl(stage, 'config', 'apply', path);
+    await said(lab.inside(red, 'ping', '-c', '1', '-W', '1', '9.9.9.9'));
+    const { rules } = await lab.ask<EgressView>('egress');
+    assert.equal(rules, [
+      { rule: 'vm1 deny any', hits: 0 },
+      { rule: 'tap0 deny 9.9.9.9', hits: 1 },
+    ]);
+    writeFileSync(path, before);
     process.kill(child.pid as number, 'SIGHUP');
     await until('the file is applied', 5_000, async () => (await names(stage)).length === 2);
     await pinged;
