@@ -105,16 +105,16 @@ async function runAll(files, atOnce) {
 }
 
 /**
- * Two at once, as there is much waiting in them: unit tests, and those in namespaces of their own. Guests are alone, as
- * each takes a core.
+ * Several at once, as there is waiting in them: two unit tests, and three in namespaces of their own, which wait most. Guests
+ * are alone, as each takes a core.
  */
-const AT_ONCE = 2;
+const [UNITS_AT_ONCE, NETNS_AT_ONCE] = [2, 3];
 
 const wanted = process.argv.slice(2);
 const files = wanted.flatMap(item => KINDS[item] ?? [item]);
 const [vm, others] = [files.filter(isVm), files.filter(file => !isVm(file))];
 const [netns, unit] = [others.filter(isNetns), others.filter(file => !isNetns(file))];
-const results = await runAll(unit, AT_ONCE);
+const results = await runAll(unit, UNITS_AT_ONCE);
 if (netns.length > 0 && process.geteuid() !== 0) {
   console.log(`skipped, as they make network namespaces and this user is not root: ${netns.join(', ')}`);
   results.push(...netns.map(() => ({ passed: 0, failed: 0, skipped: 1 })));
@@ -123,7 +123,7 @@ if (netns.length > 0 && process.geteuid() !== 0) {
   results.push(
     ...(await runAll(
       [...netns].sort((a, b) => secondsOf(b) - secondsOf(a)),
-      AT_ONCE,
+      NETNS_AT_ONCE,
     )),
   );
 }
