@@ -35,12 +35,16 @@ stageTest('a ping to the outside shows in frames, flows, batches, latency and th
   const rise = (name: string, labels?: string): number => after(name, labels) - before(name, labels);
   const received = (port: string): number => rise('vswitchd_port_receive_frames_total', `{port="${port}"}`);
   let all = 0;
-  // The round before a sleep is counted when that ends, a second later at the most.
+  // The round before a sleep is counted when that ends, a second later at the most; so it is all since the start that agrees,
+  // not what came between two looks.
   await until('each frame is in a batch, and has a latency', 5_000, async () => {
     after = await figures(stage);
     all = received('tap0') + received('tap1') + received('vsw0');
-    const counted = rise('vswitchd_dataplane_latency_seconds_count');
-    return all >= 2 * PINGS && rise('vswitchd_batch_frames_sum') === all && counted === all;
+    const ever = ['tap0', 'tap1', 'vsw0']
+      .map(port => after('vswitchd_port_receive_frames_total', `{port="${port}"}`))
+      .reduce((sum, frames) => sum + frames);
+    const counted = after('vswitchd_dataplane_latency_seconds_count');
+    return all >= 2 * PINGS && after('vswitchd_batch_frames_sum') === ever && counted === ever;
   });
   assert.ok(received('tap0') >= PINGS);
   const latencyS = rise('vswitchd_dataplane_latency_seconds_sum') / all;

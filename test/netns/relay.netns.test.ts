@@ -67,7 +67,9 @@ for (const [how, options, added] of [
       const address = await addressed(far);
       assert.is(address, '10.50.0.10');
       await there.expect(ROUND);
-      assert.match(await lab.ip(far.netns, 'route'), new RegExp(`^default via ${ROUTER} `));
+      // udhcpc's script sets it behind the address.
+      const routed = new RegExp(`^default via ${ROUTER} `);
+      await until('the route is set', 5_000, async () => routed.test(await lab.ip(far.netns, 'route')));
 
       // The relay passes on what it sees of this too, so that the client may be answered twice.
       client.kill('SIGUSR1');
