@@ -9,13 +9,12 @@ import type { Plane } from '../dataplane/plane.ts';
 import { OperatorError } from '../errors.ts';
 import type { PortTable } from '../porttable.ts';
 import { VERSION } from '../version.ts';
+import { MAX_CAPTURED } from '../wire/pcap.ts';
 import { compile } from './filter.ts';
 import { Session } from './session.ts';
 
 /** Each has a ring of its own in memory. */
 const MAX_CAPTURES = 4;
-/** More than any frame has. */
-const MAX_SNAP = 262_144;
 /** How often rings are looked at, and how long all of them may take; with more at hand it goes on after a pause as long. */
 const [POLL_MS, TURN_MS] = [10, 3];
 const REPORT_MS = 1_000;
@@ -138,10 +137,10 @@ interface Wanted {
 }
 
 function snapLengthOf(text: string | null): number {
-  if (text === null) return MAX_SNAP;
+  if (text === null) return MAX_CAPTURED;
   const bytes = /^\d{1,6}$/.test(text) ? Number(text) : 0;
-  if (bytes >= 1 && bytes <= MAX_SNAP) return bytes;
-  throw new OperatorError(`--snaplen ${text}: expected a number of bytes, 1 to ${MAX_SNAP}`, {
+  if (bytes >= 1 && bytes <= MAX_CAPTURED) return bytes;
+  throw new OperatorError(`--snaplen ${text}: expected a number of bytes, 1 to ${MAX_CAPTURED}`, {
     code: 'Usage',
   });
 }

@@ -107,7 +107,7 @@ export class Captures {
     this.#wanted.fill(0);
     for (const { port } of this.#captures)
       for (let index = 0; index <= MAX_PORTS; index++)
-        if (port === ALL_PORTS || port === index) this.#wanted[index] = (this.#wanted[index] as number) + 1;
+        if (covers(port, index)) this.#wanted[index] = (this.#wanted[index] as number) + 1;
   }
 
   /** Is a port captured, so that its frames must be whole? */
@@ -125,10 +125,9 @@ export class Captures {
     for (let row = 0; row < received; row++) this.#note(row);
     for (let i = 0; i < this.#captures.length; i++) {
       const capture = this.#captures[i] as Capture;
-      const all = capture.port === ALL_PORTS;
       capture.ring.begin();
       for (let row = 0; row < received; row++)
-        capture.records[row] = all || capture.port === port ? this.#copy(capture, row, port, false) : -1;
+        capture.records[row] = covers(capture.port, port) ? this.#copy(capture, row, port, false) : -1;
     }
     this.#copies.finish(); // before the stages change what they stand in
   }
@@ -188,7 +187,7 @@ export class Captures {
     if (index >= MAX_PORTS || !this.wants(index)) return;
     for (let i = 0; i < this.#captures.length; i++) {
       const capture = this.#captures[i] as Capture;
-      if (capture.port !== ALL_PORTS && capture.port !== index) continue;
+      if (!covers(capture.port, index)) continue;
       const record = this.#copy(capture, row, index, true);
       if (record < 0) continue;
       const { words } = capture.ring;
@@ -288,6 +287,9 @@ export class Captures {
     return record;
   }
 }
+
+/** Is a port in a capture of this one, or of all? */
+const covers = (captured: number, index: number): boolean => captured === ALL_PORTS || captured === index;
 
 function mark(words: Int32Array, word: number, marks: number): void {
   words[word + ring.WAY] = (words[word + ring.WAY] as number) | (marks << 16);

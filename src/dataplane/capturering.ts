@@ -8,12 +8,13 @@
  * The two bytes bring a frame onto the boundary that it has in a batch's slab. Head and tail are bytes since the beginning
  * (they wrap at 2^32); the producer writes many records and shows them at once.
  */
+import { MAX_PORTS } from './batch.ts';
 
 /** Bytes of records: a burst of 64 of the largest frames, and as much again. */
 const RING_BYTES = 8 << 20;
 const [HEAD, TAIL] = [0, 16]; // words: 64 bytes apart, lest the threads fight over one cache line
 const LOST_AT = 128;
-const PORTS = 256;
+const PORTS = MAX_PORTS + 1; // GATEWAY_PORT included
 const HEADER_BYTES = LOST_AT + PORTS * 8;
 
 // Words of a record.

@@ -3,6 +3,7 @@
  * say it. Valid after the stages.
  */
 import * as arp from '../wire/arp.ts';
+import { SERVER_PORT } from '../wire/dhcp.ts';
 import { DNS_PORT } from '../wire/dns.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import * as ip4 from '../wire/ipv4.ts';
@@ -10,7 +11,6 @@ import * as udp from '../wire/udp.ts';
 import type { Batch } from './batch.ts';
 import { Outcome } from './capturering.ts';
 
-const DHCP_SERVER_PORT = 67;
 /** Bytes of a frame with a message of either service at the most: what is longer was too long for its way. */
 const LONGEST_MESSAGE = 1_514;
 
@@ -26,7 +26,7 @@ export function whyConsumed({ mem, offset, length, etherType, l3 }: Batch, row: 
   if (ip4.protocol(mem, packet) !== ip4.UDP || ip4.moreFragments(mem, packet)) return Outcome.Split;
   if ((length[row] as number) > LONGEST_MESSAGE) return Outcome.Split;
   const l4 = packet + ip4.headerLength(mem, packet);
-  if (udp.destinationPort(mem, l4) === DHCP_SERVER_PORT) return Outcome.Dhcp;
+  if (udp.destinationPort(mem, l4) === SERVER_PORT) return Outcome.Dhcp;
   const isDns = udp.destinationPort(mem, l4) === DNS_PORT || udp.sourcePort(mem, l4) === DNS_PORT;
   return isDns ? Outcome.Dns : Outcome.Split;
 }

@@ -298,13 +298,13 @@ export class Dataplane {
     if (this.#batch.origin !== undefined && (port.gathers !== true || captures?.wants(index) === true))
       this.#tails.bringIn(this.#batch, rows, count);
     const taken = port.transmit(this.#batch, rows, count);
-    if (taken === GONE) captures?.sent(index, rows, count, 0, 0, Drop.PortDown);
-    else captures?.sent(index, rows, count, taken, port.refused, Drop.TxFull);
     if (taken === GONE) {
+      captures?.sent(index, rows, count, 0, 0, Drop.PortDown);
       this.counters.drop(index, Drop.PortDown, count);
       this.#lose(index);
       return;
     }
+    captures?.sent(index, rows, count, taken, port.refused, Drop.TxFull);
     if (port.flush !== undefined) this.#keep(index);
     let bytes = lists.bytes[index] as number;
     for (let i = taken; i < count; i++) bytes -= this.#batch.length[rows[i] as number] as number;

@@ -1,5 +1,6 @@
 /** What a port that is a capture file takes behind its path: `mode=record,limit=100M,files=5`, `mode=replay,speed=2`. */
 import type { PcapConfig } from '../config.ts';
+import { MAX_CAPTURED } from '../wire/pcap.ts';
 import { Refusal } from './schema.ts';
 
 /** What stands behind a port's first comma, by key. */
@@ -15,8 +16,8 @@ const [KILO, MEGA, GIGA] = [1_024, 1_048_576, 1_073_741_824];
 const UNITS: Readonly<Record<string, number>> = { '': 1, K: KILO, M: MEGA, G: GIGA };
 const [LEAST_LIMIT, USUAL_LIMIT, MOST_LIMIT] = [256 * KILO, 100 * MEGA, 1_024 * GIGA];
 const [USUAL_FILES, MOST_FILES] = [5, 1_000];
-/** An Ethernet header; the largest frame of a switch with room to spare. */
-const [LEAST_SNAP, MOST_SNAP] = [14, 262_144];
+/** An Ethernet header; the most is what is read of a capture, too. */
+const LEAST_SNAP = 14;
 const MOST_ROUNDS = 1_000_000;
 const [LEAST_SPEED, MOST_SPEED] = [0.001, 1_000];
 
@@ -32,7 +33,7 @@ export function pcapIn(keys: Keys): Omit<PcapConfig, 'kind' | 'name' | 'path'> {
     mode,
     limit: limitIn(keys),
     files: wholeIn(keys, 'files', 1, MOST_FILES, USUAL_FILES),
-    snapLength: wholeIn(keys, 'snaplen', LEAST_SNAP, MOST_SNAP, MOST_SNAP),
+    snapLength: wholeIn(keys, 'snaplen', LEAST_SNAP, MAX_CAPTURED, MAX_CAPTURED),
     speed: speedIn(keys),
     loop: wholeIn(keys, 'loop', 1, MOST_ROUNDS, 1),
   };
@@ -80,7 +81,7 @@ export function pcapWords(port: PcapConfig): string[] {
   if (mode === 'record')
     return [
       ...[`mode=${mode}`, `limit=${limit}`, `files=${files}`],
-      ...(snapLength === MOST_SNAP ? [] : [`snaplen=${snapLength}`]),
+      ...(snapLength === MAX_CAPTURED ? [] : [`snaplen=${snapLength}`]),
     ];
   return [`mode=${mode}`, `speed=${speed === Number.POSITIVE_INFINITY ? 'max' : speed}`, `loop=${loop}`];
 }

@@ -6,8 +6,9 @@
  *   block ┌ type ┬ length ┬ body, options ┬ length once more         all of it on word boundaries
  *
  * Each `put…` writes one block at `at` and returns where it ends; the caller has seen that it fits, by `packetSize` or by
- * BLOCK_SIZE. Nothing is allocated, so a frame path may write packets. Times are nanoseconds since 1970 (if_tsresol 9).
+ * `blockSize`. Nothing is allocated, so a frame path may write packets. Times are nanoseconds since 1970 (if_tsresol 9).
  */
+import { BYTE_ORDER, ENHANCED_PACKET, INTERFACE, LINK_ETHERNET, SECTION, viewOf } from './pcap.ts';
 
 /** Where blocks are put: both views are of the same bytes. */
 export interface Target {
@@ -15,10 +16,7 @@ export interface Target {
   readonly mem: DataView;
 }
 
-export const targetOf = (bytes: Uint8Array): Target => ({
-  bytes,
-  mem: new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength),
-});
+export const targetOf = (bytes: Uint8Array): Target => ({ bytes, mem: viewOf(bytes) });
 
 /** A point in time, as packets have it. */
 export interface Time {
@@ -57,18 +55,13 @@ export interface Statistics extends Time {
   readonly dropped: number;
 }
 
-const SECTION = 0x0a0d0d0a;
-const INTERFACE = 1;
-const STATISTICS = 5;
-const ENHANCED_PACKET = 6;
-const BYTE_ORDER = 0x1a2b3c4d;
-const LINK_ETHERNET = 1;
+export const STATISTICS = 5;
 
 // Options, by the block that they stand in.
 const COMMENT = 1;
 const [SECTION_APPLICATION, INTERFACE_NAME, INTERFACE_RESOLUTION, INTERFACE_FILTER] = [4, 2, 9, 11];
 const [PACKET_FLAGS, PACKET_LOST] = [2, 4];
-const [STATISTICS_RECEIVED, STATISTICS_DROPPED] = [4, 5];
+export const [STATISTICS_RECEIVED, STATISTICS_DROPPED] = [4, 5];
 const NANOSECONDS = 9; // if_tsresol: 10^-9
 const LIBPCAP_TEXT = 0; // if_filter: what kind of filter follows
 

@@ -1,8 +1,7 @@
 /** Counting in a pcapng stream as it passes: where its blocks end, how many packets there are, and how many were lost. */
+import { ENHANCED_PACKET, viewOf } from './pcap.ts';
+import { STATISTICS, STATISTICS_DROPPED } from './pcapng.ts';
 
-const STATISTICS = 5;
-const ENHANCED_PACKET = 6;
-const ISB_IFDROP = 5;
 const HEADER = 8;
 const TRAILER = 4;
 
@@ -18,7 +17,7 @@ export class PcapngCounts {
 
   /** Counts the whole blocks at the beginning of `bytes`, and returns where they end. */
   take(bytes: Uint8Array): number {
-    const mem = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+    const mem = viewOf(bytes);
     let at = 0;
     while (at + HEADER <= bytes.length) {
       const size = mem.getUint32(at + 4, true);
@@ -35,7 +34,7 @@ export class PcapngCounts {
   #take(mem: DataView, at: number, end: number): void {
     for (let option = at + HEADER + 12; option + 4 < end; ) {
       const code = mem.getUint16(option, true);
-      if (code === ISB_IFDROP)
+      if (code === STATISTICS_DROPPED)
         this.#lost.set(mem.getUint32(at + 8, true), Number(mem.getBigUint64(option + 4, true)));
       option += 4 + ((mem.getUint16(option + 2, true) + 3) & ~3);
     }
