@@ -3,8 +3,8 @@
  * back as text, a mistake as an OperatorError with one sentence.
  */
 import { Command, CommanderError, Option } from 'commander';
-import type { Given } from './config/given.ts';
-import { type Config, type Place, readConfig, readPlace, readReplayConfig } from './config.ts';
+import { type Given, GivenSettings } from './config/given.ts';
+import { type Config, configOf, type Place, readPlace, readReplayConfig } from './config.ts';
 import { OperatorError } from './errors.ts';
 import { GROUPS, SETTINGS } from './options.ts';
 import type { Source } from './reconfigure.ts';
@@ -96,14 +96,14 @@ function vswitchd(done: (line: CommandLine) => void): Command {
     .action(() => {
       const { given, config, dryRun, undo } = optionsOf(program);
       if (undo) done({ command: 'undo', place: readPlace(given, config) });
-      else
-        done({
-          command: 'run',
-          config: readConfig(given, config),
-          source: { options: given, file: config },
-          dryRun,
-        });
+      else done(runOf(given, config, dryRun));
     });
+}
+
+function runOf(options: Given, file: string | undefined, dryRun: boolean): CommandLine {
+  const given = new GivenSettings(options, file);
+  const source = { options, file, written: given.written };
+  return { command: 'run', config: configOf(given), source, dryRun };
 }
 
 const demoCommand = (done: (line: CommandLine) => void): Command =>

@@ -228,8 +228,11 @@ const DEFAULT_FLOWS = 65_536;
 const MOST_GUEST_FLOWS = 16_384;
 
 /** Options over file over defaults. Throws an OperatorError that names the setting, its value and what is expected. */
-export function readConfig(options: Given, file?: SettingsFile | string): Config {
-  const given = new GivenSettings(options, file);
+export const readConfig = (options: Given, file?: SettingsFile | string): Config =>
+  configOf(new GivenSettings(options, file));
+
+/** The same of what has been read already. */
+export function configOf(given: GivenSettings): Config {
   const named = given.value('uplink')?.kind === 'bridge' ? (given.value('subnet') ?? NO_SUBNET) : undefined;
   const subnet = named ?? given.need('subnet', 'the network, such as --subnet 192.168.100.0/24');
   if (given.value('port') === undefined) given.need('taps', 'one port each, such as --taps tap0,tap1');

@@ -4,7 +4,7 @@ import type { Config, DhcpConfig, EgressConfig } from './config.ts';
 import type { GatewaySettings } from './dataplane/messages.ts';
 import { callerMemory } from './gateway/callers.ts';
 import { compile, type EgressPolicy } from './gateway/policy.ts';
-import { indexIn } from './porttable.ts';
+import { configuredPorts, indexIn } from './porttable.ts';
 import type { DhcpServiceOptions } from './service/dhcp/service.ts';
 import type { Ip4, Mac } from './wire/address.ts';
 
@@ -79,5 +79,5 @@ export const dhcpSettings = (config: Config, dhcp: DhcpConfig): Told => ({
   gatewayMac: ownMac(config.name, 'gateway'),
   natAddress: config.natAddress,
   mtu: config.mtu,
-  ports: () => [...config.taps, ...config.ports].map(port => port.name),
+  ports: () => configuredPorts(config),
 });

@@ -18,6 +18,7 @@ import { openLog } from './log.ts';
 import { checkFolder } from './metadata.ts';
 import { keepWatchdog, notify } from './notify.ts';
 import { loadNative } from './port/native.ts';
+import { configuredPorts } from './porttable.ts';
 import { checkPrivilege, ownRights } from './privilege.ts';
 import type { Source } from './reconfigure.ts';
 import { Switch, socketPath } from './switch.ts';
@@ -59,7 +60,7 @@ async function runSwitch(config: Config, source: Source): Promise<void> {
   const instance = new Switch(config, log, cause => failed(cause), source);
   const network =
     config.uplink.kind === 'bridge' ? `the LAN of ${config.uplink.interface}` : config.subnet.text;
-  const summary = `${config.name} serves ${network} on ${[...config.taps, ...config.ports].map(port => port.name).join(', ')}`;
+  const summary = `${config.name} serves ${network} on ${configuredPorts(config).join(', ')}`;
   // Of a terminal that is closed it means the end; of a service, that its file is to be read again.
   process.on('SIGHUP', () => {
     if (source.file === undefined && process.stdin.isTTY) process.emit('SIGTERM');

@@ -29,11 +29,12 @@ export const uplinkName = ({ name, uplink }: Config): string =>
   uplink.kind === 'bridge' ? uplink.interface : name;
 
 /** The names of the ports that the configuration has, in the order of their indices. */
-const configured = ({ taps, ports }: Config): readonly string[] => [...taps, ...ports].map(port => port.name);
+export const configuredPorts = ({ taps, ports }: Pick<Config, 'taps' | 'ports'>): readonly string[] =>
+  [...taps, ...ports].map(port => port.name);
 
 /** The index of a port that the configuration names. */
 export const indexIn = (config: Config, name: string): number =>
-  UPLINK_PORT + 1 + configured(config).indexOf(name);
+  UPLINK_PORT + 1 + configuredPorts(config).indexOf(name);
 
 export class PortTable {
   readonly #entries: PortEntry[] = [];
@@ -45,7 +46,7 @@ export class PortTable {
   /** `turned` is called when a port goes up or down. */
   constructor(config: Config, turned: (name: string, up: boolean) => void) {
     this.#turned = turned;
-    const names = configured(config);
+    const names = configuredPorts(config);
     this.#kept = new Map(names.map(name => [name, indexIn(config, name)]));
     for (let index = UPLINK_PORT + 1 + names.length; index < GATEWAY_PORT; index++) this.#free.push(index);
     const uplink = uplinkPort(config);

@@ -2,22 +2,25 @@
  * A running switch takes another configuration: what differs is changed, a step after the other, and the rest is not touched. If a
  * step fails, those before it are undone; if something differs that takes a restart, or the file is wrong, nothing is done.
  */
-import { type Difference, differences, type Living } from './config/diff.ts';
+import { type Difference, differences, forwardText, type Living } from './config/diff.ts';
 import { type Given, GivenSettings, readSettingsFile, type SettingsFile } from './config/given.ts';
-import { type Config, type EgressConfig, readConfig } from './config.ts';
+import { type Config, configOf, type EgressConfig } from './config.ts';
 import { OperatorError } from './errors.ts';
 import type { ConfigEvent } from './events/bus.ts';
-import type { Forwarding } from './forwarding.ts';
+import { type Forwarding, nameOf } from './forwarding.ts';
 import type { Log } from './log.ts';
 import type { Ports } from './ports.ts';
+import { configuredPorts } from './porttable.ts';
 import { parseForwards } from './settings/forward.ts';
 import { parseOne } from './settings/ports.ts';
 import { Refusal } from './settings/schema.ts';
 
-/** What a switch was started with: its options as they were written, and its file. */
+/** What a switch was started with, as it was written: its options, and its file. */
 export interface Source {
   readonly options: Given;
   readonly file: string | undefined;
+  /** What counts of both. */
+  readonly written: Given;
 }
 
 export interface ReconfigureParts {
@@ -38,8 +41,6 @@ export interface ReconfigureParts {
 const LIVING: readonly Difference['setting'][] = ['port', 'forward', 'log-level', 'egress', 'egress-rule'];
 const EGRESS: readonly Difference['setting'][] = ['egress', 'egress-rule', 'dns'];
 
-const namesIn = ({ taps, ports }: Config): string[] => [...taps, ...ports].map(({ name }) => name);
-
 interface Step {
   act(): Promise<void>;
   undo(): Promise<void>;
@@ -57,7 +58,7 @@ export class Reconfigure {
     this.#parts = parts;
     const { config, source } = parts;
     this.#config = config;
-    this.#given = new GivenSettings(source.options, source.file).written;
+    this.#given = source.written;
   }
 
   /** What the switch does now, as a file would say it. */
@@ -74,18 +75,20 @@ export class Reconfigure {
 
   /** What applying a file would change. Throws an OperatorError where the file is wrong. */
   diff(file: SettingsFile): Difference[] {
-    return differences(this.#config, this.#living(), this.#read(file));
+    return this.#against(configOf(this.#read(file)));
   }
 
-  #read(file: SettingsFile): Config {
-    return readConfig(this.#parts.source.options, file);
+  #against(wanted: Config): Difference[] {
+    return differences(this.#config, this.#living(), wanted);
+  }
+
+  #read(file: SettingsFile): GivenSettings {
+    return new GivenSettings(this.#parts.source.options, file);
   }
 
   /** Changes what differs, and tells what that was; where it throws, nothing has changed. */
   apply(file: SettingsFile): Promise<Difference[]> {
-    const turn = this.#last.then(() => this.#apply(file));
-    this.#last = turn.catch(() => undefined);
-    return turn;
+    return this.#inTurn(file.name, () => file);
   }
 
   /** The same of the file that the switch was started with; options win over it as they did then. */
@@ -96,49 +99,57 @@ export class Reconfigure {
       return;
     }
     try {
-      await this.apply(readSettingsFile(file));
+      await this.#inTurn(file, () => readSettingsFile(file));
     } catch {
       // it has been told of
     }
   }
 
-  async #apply(file: SettingsFile): Promise<Difference[]> {
+  #inTurn(name: string, read: () => SettingsFile): Promise<Difference[]> {
+    const turn = this.#last.then(() => this.#apply(name, read));
+    this.#last = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async #apply(name: string, read: () => SettingsFile): Promise<Difference[]> {
     const { log, told } = this.#parts;
     try {
-      const found = this.diff(file);
+      const given = this.#read(read());
+      const wanted = configOf(given);
+      const found = this.#against(wanted);
       const fixed = found.filter(({ restart }) => restart).map(({ setting }) => setting);
       if (fixed.length > 0)
         throw new OperatorError(
-          `${file.name}: ${fixed.join(', ')} can't be changed while the switch runs; expected them as they are, or a restart`,
+          `${name}: ${fixed.join(', ')} can't be changed while the switch runs; expected them as they are, or a restart`,
           { code: 'Busy' },
         );
-      const wanted = this.#read(file);
-      await inTurn(this.#steps(found, wanted), error =>
-        log.error({ err: error }, `${file.name}: while undoing`),
+      await takeSteps(this.#steps(found, wanted), error =>
+        log.error({ err: error }, `${name}: while undoing`),
       );
       const changes = found.reduce(
         (sum, { removed, added }) => sum + Math.max(removed.length, added.length, 1),
         0,
       );
       this.#config = wanted;
-      this.#given = new GivenSettings(this.#parts.source.options, file).written;
-      log.info(`${file.name}: applied, ${changes} changes`);
-      told({ event: 'config-applied', file: file.name, changes });
+      this.#given = given.written;
+      log.info(`${name}: applied, ${changes} changes`);
+      told({ event: 'config-applied', file: name, changes });
       return found;
     } catch (error) {
       const reason = (error as Error).message;
       log.warn(`${reason}; nothing was changed`);
-      told({ event: 'config-refused', file: file.name, reason });
+      told({ event: 'config-refused', file: name, reason });
       throw error;
     }
   }
 
   #living(): Living {
     const { ports, forwarding, log } = this.#parts;
-    const forwards = forwarding
-      .list()
-      .map(({ protocol, port, guest, guestPort }) => `${protocol}/${port}:${guest}:${guestPort}`);
-    return { ports: ports.texts(), forwards, logLevel: log.level as Config['logLevel'] };
+    return {
+      ports: ports.texts(),
+      forwards: forwarding.list().map(forwardText),
+      logLevel: log.level as Config['logLevel'],
+    };
   }
 
   /** What goes goes first: the next may have its name, its path or its port of the host. */
@@ -147,14 +158,14 @@ export class Reconfigure {
     const before = this.#config;
     const of = (setting: Difference['setting'], which: 'removed' | 'added'): readonly string[] =>
       found.find(each => each.setting === setting)?.[which] ?? [];
-    const port = (text: string): [add: () => Promise<void>, remove: () => Promise<void>] => [
-      () => ports.add(text),
-      () => ports.remove(portName(text)),
-    ];
-    const forward = (text: string): [add: () => Promise<void>, remove: () => Promise<void>] => [
-      () => forwarding.add(text),
-      () => forwarding.remove(forwardName(text)),
-    ];
+    const port = (text: string): Step => ({
+      act: () => ports.add(text),
+      undo: () => ports.remove(portName(text)),
+    });
+    const forward = (text: string): Step => ({
+      act: () => forwarding.add(text),
+      undo: () => forwarding.remove(forwardName(text)),
+    });
     const [level] = of('log-level', 'added');
     const levelBefore = log.level;
     const serves = found.some(({ setting }) => !LIVING.includes(setting));
@@ -166,9 +177,9 @@ export class Reconfigure {
       ...first,
       ...of('forward', 'removed').map(text => reversed(forward(text))),
       ...of('port', 'removed').map(text => reversed(port(text))),
-      ...of('port', 'added').map(text => asIs(port(text))),
+      ...of('port', 'added').map(port),
       ...(serves ? [{ act: () => serve(wanted), undo: () => serve(before) }] : []),
-      ...of('forward', 'added').map(text => asIs(forward(text))),
+      ...of('forward', 'added').map(forward),
       ...(level === undefined ? [] : [{ act: setLevel(level), undo: setLevel(levelBefore) }]),
       ...last,
     ];
@@ -178,7 +189,7 @@ export class Reconfigure {
   #rules(found: readonly Difference[], wanted: Config): [first: readonly Step[], last: readonly Step[]] {
     if (!found.some(({ setting }) => EGRESS.includes(setting))) return [[], []];
     const before = this.#config;
-    const [old, then] = [namesIn(before), namesIn(wanted)];
+    const [old, then] = [configuredPorts(before), configuredPorts(wanted)];
     const both = [...new Set([...then, ...old])];
     const left = before.egress.rules.filter(
       ({ guest, target }) => guest.kind === 'tap' && !then.includes(guest.name) && target.kind !== 'domain',
@@ -193,8 +204,7 @@ export class Reconfigure {
   }
 }
 
-const asIs = ([act, undo]: [() => Promise<void>, () => Promise<void>]): Step => ({ act, undo });
-const reversed = ([undo, act]: [() => Promise<void>, () => Promise<void>]): Step => ({ act, undo });
+const reversed = ({ act, undo }: Step): Step => ({ act: undo, undo: act });
 
 function portName(text: string): string {
   const port = parseOne(text);
@@ -205,11 +215,11 @@ function portName(text: string): string {
 function forwardName(text: string): string {
   const parsed = parseForwards([text]);
   if (parsed instanceof Refusal) throw new Error(`${text} ${parsed.why}`);
-  return parsed.map(({ protocol, port }) => `${protocol}/${port}`).join();
+  return parsed.map(nameOf).join();
 }
 
 /** One step after the other; when one fails, those before it are undone, the last first, and its error is thrown. */
-async function inTurn(steps: readonly Step[], failed: (error: unknown) => void): Promise<void> {
+async function takeSteps(steps: readonly Step[], failed: (error: unknown) => void): Promise<void> {
   const done: Step[] = [];
   try {
     for (const step of steps) {

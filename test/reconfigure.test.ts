@@ -17,7 +17,7 @@ interface Bench {
 }
 
 /** `fails`: the call that does. */
-function bench(fails = ''): Bench {
+function bench(fails = '', file?: string): Bench {
   const calls: string[] = [];
   const told: ConfigEvent[] = [];
   const ports = ['tap:tap0', 'tap:tap1'];
@@ -28,7 +28,7 @@ function bench(fails = ''): Bench {
   const log = { level: 'info', info: () => undefined, warn: () => undefined, error: () => undefined };
   const reconfigure = new Reconfigure({
     config: readConfig(START),
-    source: { options: START, file: undefined },
+    source: { options: START, file, written: START },
     police: ({ rules, otherwise }, names) => {
       calls.push(`police ${otherwise} ${rules.map(({ text }) => text)} for ${names}`);
     },
@@ -221,6 +221,16 @@ test('what is written is read again, and is no difference', () => {
       .diff({ name: 'c', text, format: 'json', wins: true })
       .filter(({ setting }) => setting !== 'port'),
     [],
+  );
+});
+
+test('a file that can not be read again is told of, and the switch goes on', async () => {
+  const { calls, told, reconfigure } = bench('', '/nowhere/vsw0.toml');
+  await reconfigure.reload();
+  assert.equal(calls, []);
+  assert.equal(
+    told.map(event => [event.event, event.file]),
+    [['config-refused', '/nowhere/vsw0.toml']],
   );
 });
 

@@ -21,10 +21,12 @@ export interface Difference {
   readonly restart: boolean;
 }
 
-export const forwardText = ({ protocol, port, guest, guestPort }: Forward): string =>
+type Forwarded = Pick<Forward, 'port' | 'guest' | 'guestPort'> & { readonly protocol: string };
+
+export const forwardText = ({ protocol, port, guest, guestPort }: Forwarded): string =>
   `${protocol}/${port}:${typeof guest === 'string' ? guest : formatIp4(guest)}:${guestPort}`;
 
-export const livingIn = ({ taps, ports, forwards, logLevel }: Config): Living => ({
+const livingIn = ({ taps, ports, forwards, logLevel }: Config): Living => ({
   ports: [...taps.map(tap => ({ kind: 'tap' as const, ...tap })), ...ports].map(portText),
   forwards: forwards.map(forwardText),
   logLevel,
@@ -87,20 +89,18 @@ const CLOUD_INIT: Readonly<Record<keyof NonNullable<Config['cloudInit']>, Settin
 
 /** Of these a switch changes too, while it runs; the rest takes a restart. */
 const AT_RUN_TIME: readonly SettingName[] = [
-  ...([
-    'dhcp-range',
-    'lease-time',
-    'dhcp-probe',
-    'pool',
-    'host',
-    'dhcp-option',
-    'dhcp-tag',
-    'boot',
-    'dns-record',
-    'dns',
-    'egress',
-    'egress-rule',
-  ] as const),
+  'dhcp-range',
+  'lease-time',
+  'dhcp-probe',
+  'pool',
+  'host',
+  'dhcp-option',
+  'dhcp-tag',
+  'boot',
+  'dns-record',
+  'dns',
+  'egress',
+  'egress-rule',
 ];
 
 /** `started`: what the switch goes by; `living`: what of it is otherwise by now. */

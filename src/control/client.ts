@@ -1,6 +1,8 @@
 /** The other end of the control API: what `vswitchctl` and the demo ask it with. */
+import { once } from 'node:events';
 import { type IncomingMessage, request } from 'node:http';
 import { createInterface } from 'node:readline';
+import { text } from 'node:stream/consumers';
 import { OperatorError } from '../errors.ts';
 
 const TIMEOUT_MS = 5_000;
@@ -20,37 +22,15 @@ export function tell<T>(
   return new Promise((resolve, reject) => {
     const options = { ...OWN, socketPath, method, path: `/v1/${resource}`, timeout: TIMEOUT_MS };
     const asked = request(options, response => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('end', () => {
-        const said: unknown = JSON.parse(Buffer.concat(chunks).toString());
-        const status = response.statusCode ?? 500;
+      const status = response.statusCode ?? 500;
+      saidIn(response).then(said => {
         if (status < 300) resolve(said as T);
         else reject(refusal(resource, status, said));
-      });
+      }, reject);
     });
     asked.on('timeout', () => asked.destroy(new Error(`no answer in ${TIMEOUT_MS} ms`)));
     asked.on('error', cause => reject(notReached(socketPath, cause)));
     asked.end(body === undefined ? undefined : JSON.stringify(body));
-  });
-}
-
-/** Calls back with each line of a stream; resolves when the switch ends it, and rejects with its reason why not. */
-export function follow(socketPath: string, resource: string, line: (text: string) => void): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const asked = request({ ...OWN, socketPath, path: `/v1/${resource}` }, response => {
-      const status = response.statusCode ?? 500;
-      const lines = createInterface({ input: response });
-      lines.on('line', text => {
-        if (status < 300) line(text);
-        else reject(refusal(resource, status, JSON.parse(text)));
-      });
-      lines.on('close', resolve);
-      response.on('error', () => undefined); // the switch has ended: so has the stream
-    });
-    asked.on('error', cause => reject(notReached(socketPath, cause)));
-    asked.end();
   });
 }
 
@@ -63,17 +43,27 @@ export function receive(socketPath: string, resource: string): Promise<IncomingM
         resolve(response);
         return;
       }
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('error', reject);
-      response.on('end', () =>
-        reject(refusal(resource, status, JSON.parse(Buffer.concat(chunks).toString()))),
-      );
+      saidIn(response).then(said => reject(refusal(resource, status, said)), reject);
     });
     asked.on('error', cause => reject(notReached(socketPath, cause)));
     asked.end();
   });
 }
+
+/** Calls back with each line of what the switch sends; resolves when it ends that. */
+export async function follow(
+  socketPath: string,
+  resource: string,
+  line: (text: string) => void,
+): Promise<void> {
+  const response = await receive(socketPath, resource);
+  response.on('error', () => undefined); // the switch has ended: so has the stream
+  const lines = createInterface({ input: response });
+  lines.on('line', line);
+  await once(lines, 'close');
+}
+
+const saidIn = async (response: IncomingMessage): Promise<unknown> => JSON.parse(await text(response));
 
 function refusal(resource: string, status: number, said: unknown): Error {
   const { message } = said as { message?: string };

@@ -74,6 +74,14 @@ const change = <B extends z.ZodType>(method: Method, { act, ...route }: Change<B
   act: (parts, { path, body }) => act(parts, { path, body: body as z.infer<B> }),
 });
 
+/** Makes a change, and then answers with what there is of its kind. */
+const thenShow =
+  <B>(resource: 'ports' | 'forwards', alter: (actions: Actions, asked: Asked<B>) => Promise<void>) =>
+  async ({ views, actions }: Parts, asked: Asked<B>): Promise<unknown> => {
+    await alter(actions, asked);
+    return views[resource]();
+  };
+
 export const ROUTES: readonly Route[] = [
   view('status', 'The switch in figures', schemas.statusView),
   view('ports', 'Ports and what they count', schemas.ports),
@@ -83,30 +91,21 @@ export const ROUTES: readonly Route[] = [
     status: 201,
     body: schemas.newPort,
     answer: schemas.ports,
-    act: async ({ views, actions }, { body }) => {
-      await actions.addPort(body.port);
-      return views.ports();
-    },
+    act: thenShow('ports', (actions, { body }) => actions.addPort(body.port)),
   }),
   change('PATCH', {
     path: '/v1/ports/{name}',
     summary: 'Set a port up or down',
     body: schemas.portChange,
     answer: schemas.ports,
-    act: async ({ views, actions }, { path, body }) => {
-      await actions.setPort(path.name as string, body.up);
-      return views.ports();
-    },
+    act: thenShow('ports', (actions, { path, body }) => actions.setPort(path.name as string, body.up)),
   }),
   {
     method: 'DELETE',
     path: '/v1/ports/{name}',
     summary: 'Remove a port',
     answer: schemas.ports,
-    act: async ({ views, actions }, { path }) => {
-      await actions.removePort(path.name as string);
-      return views.ports();
-    },
+    act: thenShow('ports', (actions, { path }) => actions.removePort(path.name as string)),
   },
   view('macs', 'MAC addresses and where they are', schemas.macs),
   view('leases', 'Leases', schemas.leases),
@@ -118,20 +117,14 @@ export const ROUTES: readonly Route[] = [
     status: 201,
     body: schemas.newForward,
     answer: schemas.forwards,
-    act: async ({ views, actions }, { body }) => {
-      await actions.addForward(body.forward);
-      return views.forwards();
-    },
+    act: thenShow('forwards', (actions, { body }) => actions.addForward(body.forward)),
   }),
   {
     method: 'DELETE',
     path: '/v1/forwards/{protocol}/{port}',
     summary: 'Forward it no more',
     answer: schemas.forwards,
-    act: async ({ views, actions }, { path }) => {
-      await actions.removeForward(`${path.protocol}/${path.port}`);
-      return views.forwards();
-    },
+    act: thenShow('forwards', (actions, { path }) => actions.removeForward(`${path.protocol}/${path.port}`)),
   },
   view('egress', 'Egress rules and what they have hit', schemas.egressView),
   view('dhcp', 'The DHCP server in figures', schemas.dhcpOrNone),
