@@ -63,7 +63,7 @@ export class Reconfigure {
 
   /** What the switch does now, as a file would say it. */
   written(): Given {
-    const { taps: _taps, ...given } = this.#given;
+    const { taps: _taps, forward: _forward, ...given } = this.#given;
     const { ports, forwards, logLevel } = this.#living();
     return {
       ...given,

@@ -3,6 +3,7 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { SettingsFile } from '../src/config/given.ts';
 import { readConfig } from '../src/config.ts';
+import type { ForwardView } from '../src/control/views.ts';
 import { OperatorError } from '../src/errors.ts';
 import type { ConfigEvent } from '../src/events/bus.ts';
 import { Reconfigure } from '../src/reconfigure.ts';
@@ -13,6 +14,7 @@ interface Bench {
   readonly calls: string[];
   readonly told: ConfigEvent[];
   readonly log: { level: string };
+  readonly forwards: ForwardView[];
   readonly reconfigure: Reconfigure;
 }
 
@@ -21,6 +23,7 @@ function bench(fails = '', file?: string): Bench {
   const calls: string[] = [];
   const told: ConfigEvent[] = [];
   const ports = ['tap:tap0', 'tap:tap1'];
+  const forwards = [{ protocol: 'tcp', port: 80, guest: '10.0.0.10', guestPort: 80 }];
   const call = async (what: string): Promise<void> => {
     calls.push(what);
     if (what === fails) throw new OperatorError(`${what} can't be had`, { code: 'Busy' });
@@ -41,12 +44,12 @@ function bench(fails = '', file?: string): Bench {
     forwarding: {
       add: text => call(`+${text}`),
       remove: name => call(`-${name}`),
-      list: () => [{ protocol: 'tcp', port: 80, guest: '10.0.0.10', guestPort: 80 }],
+      list: () => forwards,
     },
     log: log as never,
     told: event => void told.push(event),
   });
-  return { calls, told, log, reconfigure };
+  return { calls, told, log, forwards, reconfigure };
 }
 
 const file = (text: string): SettingsFile => ({
@@ -222,6 +225,13 @@ test('what is written is read again, and is no difference', () => {
       .filter(({ setting }) => setting !== 'port'),
     [],
   );
+});
+
+test('a forward that was taken away by hand is not written', () => {
+  const { forwards, reconfigure } = bench();
+  assert.equal(reconfigure.written()['forward'], ['tcp/80:10.0.0.10:80']);
+  forwards.length = 0;
+  assert.is(reconfigure.written()['forward'], undefined);
 });
 
 test('a file that can not be read again is told of, and the switch goes on', async () => {
