@@ -2,16 +2,15 @@
  * Ports that are capture files: recordings and replays. Each has a thread of its own, which alone touches the file, and a ring in
  * shared memory between that thread and the data plane (port/pcap/ring.ts).
  */
-import { closeSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, openSync, statSync } from 'node:fs';
 import type { Worker } from 'node:worker_threads';
 import type { PcapConfig } from './config.ts';
 import { OperatorError } from './errors.ts';
 import type { SocketListener } from './host/guestsockets.ts';
 import type { Native } from './port/native.ts';
-import { obstacleAt, startFile } from './port/pcap/files.ts';
+import { obstacleAt, readerOf, startFile } from './port/pcap/files.ts';
 import { PcapRing, pcapRingMemory } from './port/pcap/ring.ts';
 import { startRecorder, startReplayer } from './port/pcap/threads.ts';
-import { CaptureReader } from './wire/pcapngread.ts';
 
 export interface PcapParts {
   readonly native: Native;
@@ -112,8 +111,7 @@ function look(path: string): number {
   if (!statSync(path).isFile()) throw new Error(`${path} is no regular file; expected a pcap or pcapng file`);
   const fd = openSync(path, 'r');
   try {
-    const reader = new CaptureReader((window, at) => readSync(fd, window, at, window.length - at, null));
-    reader.next();
+    readerOf(fd).next();
   } finally {
     closeSync(fd);
   }

@@ -3,13 +3,11 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { type Batch, GATEWAY_PORT, HEADROOM, LOOK_UP, type Origin } from '../../src/dataplane/batch.ts';
 import { CaptureRing, captureMemory } from '../../src/dataplane/capturering.ts';
-import { counterMemory } from '../../src/dataplane/counters.ts';
-import { Dataplane } from '../../src/dataplane/dataplane.ts';
-import { fdbMemory } from '../../src/dataplane/fdb.ts';
 import { MemoryPort } from '../../src/port/memory.ts';
 import { parseProgram } from '../../src/wire/bpf.ts';
 import * as ethernet from '../../src/wire/ethernet.ts';
 import { watch } from './captured.ts';
+import { plainPlane } from './plain.ts';
 
 const [A, B, ALL] = [0x0a, 0x0b, -1];
 const nameOf = (index: number): string => (index === GATEWAY_PORT ? 'gateway' : `p${index}`);
@@ -22,15 +20,7 @@ function frame(from: number, to: number, bytes = 64, filling = 7): Uint8Array {
 }
 
 function bridge(ports: readonly MemoryPort[]) {
-  const plane = new Dataplane({
-    fdbMemory: fdbMemory(16),
-    counterMemory: counterMemory(),
-    maxMacs: 16,
-    ageingS: 300,
-    seed: 1,
-    uplink: -1,
-    onGone: () => undefined,
-  });
+  const plane = plainPlane(16);
   for (const [index, port] of ports.entries()) plane.attach(index, port);
   return plane;
 }

@@ -2,12 +2,10 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { LOOK_UP } from '../../src/dataplane/batch.ts';
-import { counterMemory } from '../../src/dataplane/counters.ts';
-import { Dataplane } from '../../src/dataplane/dataplane.ts';
-import { fdbMemory } from '../../src/dataplane/fdb.ts';
 import { MemoryPort } from '../../src/port/memory.ts';
 import { parseMac } from '../../src/wire/address.ts';
 import * as ethernet from '../../src/wire/ethernet.ts';
+import { plainPlane } from './plain.ts';
 
 const A = '02:00:00:00:00:0a';
 const B = '02:00:00:00:00:0b';
@@ -24,15 +22,7 @@ function frame(from: string, to: string, bytes = 64, filling = 0): Uint8Array {
 
 function bridge(ports = 3, maxMacs = 1024) {
   const gone: number[] = [];
-  const plane = new Dataplane({
-    fdbMemory: fdbMemory(maxMacs),
-    counterMemory: counterMemory(),
-    maxMacs,
-    ageingS: 300,
-    seed: 1,
-    uplink: -1,
-    onGone: index => gone.push(index),
-  });
+  const plane = plainPlane(maxMacs, index => gone.push(index));
   const all = Array.from({ length: ports }, (_, index) => new MemoryPort(`p${index}`));
   for (const [index, port] of all.entries()) plane.attach(index, port);
   const at = (index: number): MemoryPort => all[index] as MemoryPort;

@@ -5,11 +5,9 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ethernetFrame, ip, mac, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
-import { counterMemory } from '../../src/dataplane/counters.ts';
-import { Dataplane } from '../../src/dataplane/dataplane.ts';
-import { fdbMemory } from '../../src/dataplane/fdb.ts';
 import { MemoryPort } from '../../src/port/memory.ts';
 import { GSO_ECN, GSO_TCPV4, GSO_UDP_L4, VNET_NEEDS_CSUM } from '../../src/wire/vnet.ts';
+import { plainPlane } from './plain.ts';
 
 const A = mac('02:00:00:00:00:0a');
 const B = mac('02:00:00:00:00:0b');
@@ -23,15 +21,7 @@ const UDP_HEADER = 8;
 
 /** Two ports of the given MTU, which take frames as they are. */
 function pair(mtu: number) {
-  const plane = new Dataplane({
-    fdbMemory: fdbMemory(16),
-    counterMemory: counterMemory(),
-    maxMacs: 16,
-    ageingS: 300,
-    seed: 1,
-    uplink: -1,
-    onGone: () => undefined,
-  });
+  const plane = plainPlane(16);
   const from = new MemoryPort('from', { mtu, offloads: true });
   const to = new MemoryPort('to', { mtu, offloads: true });
   plane.attach(0, from);

@@ -7,12 +7,10 @@
 import { closeSync, ftruncateSync, openSync, readdirSync } from 'node:fs';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { counterMemory } from '../../src/dataplane/counters.ts';
-import { Dataplane } from '../../src/dataplane/dataplane.ts';
-import { fdbMemory } from '../../src/dataplane/fdb.ts';
 import { loadNative } from '../../src/port/native.ts';
 import { VhostPort } from '../../src/port/vhost/port.ts';
 import { Feature } from '../../src/port/vhost/protocol.ts';
+import { plainPlane } from '../dataplane/plain.ts';
 import { hostThat } from '../port/host.ts';
 import { USUAL, VhostGuest } from '../port/vhost/guest.ts';
 import { type Random, random } from '../random.ts';
@@ -29,15 +27,7 @@ const MEMORY = 8 << 20;
 const host = hostThat();
 
 const gone: (string | undefined)[] = [];
-const dataplane = new Dataplane({
-  fdbMemory: fdbMemory(4_096),
-  counterMemory: counterMemory(),
-  maxMacs: 4_096,
-  ageingS: 300,
-  seed: 1,
-  uplink: -1,
-  onGone: (_, fault) => void gone.push(fault),
-});
+const dataplane = plainPlane(4_096, (_, fault) => void gone.push(fault));
 const good = [new VhostGuest(), new VhostGuest()] as const;
 let nowMs = 1_000;
 

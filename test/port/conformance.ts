@@ -11,15 +11,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { SocketConfig } from '../../src/config.ts';
-import { counterMemory } from '../../src/dataplane/counters.ts';
-import { Dataplane } from '../../src/dataplane/dataplane.ts';
-import { fdbMemory } from '../../src/dataplane/fdb.ts';
+import type { Dataplane } from '../../src/dataplane/dataplane.ts';
 import type { PortSpec } from '../../src/dataplane/messages.ts';
 import { GuestSockets } from '../../src/host/guestsockets.ts';
 import { MemoryPort } from '../../src/port/memory.ts';
 import { loadNative } from '../../src/port/native.ts';
 import type { Port } from '../../src/port/port.ts';
 import { VNET_SIZE } from '../../src/wire/vnet.ts';
+import { plainPlane } from '../dataplane/plain.ts';
 import { unfinished } from './gso.ts';
 
 const native = loadNative();
@@ -86,15 +85,7 @@ class Bench {
 
   constructor(kind: Kind) {
     this.#kind = kind;
-    this.plane = new Dataplane({
-      fdbMemory: fdbMemory(64),
-      counterMemory: counterMemory(),
-      maxMacs: 64,
-      ageingS: 300,
-      seed: 1,
-      uplink: -1,
-      onGone: (_, fault) => queueMicrotask(() => void this.sockets.gone('g', fault)),
-    });
+    this.plane = plainPlane(64, (_, fault) => queueMicrotask(() => void this.sockets.gone('g', fault)));
     this.plane.attach(SOURCE, this.source);
     this.plane.attach(OTHER, this.other);
     this.sockets = new GuestSockets({

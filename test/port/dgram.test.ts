@@ -5,12 +5,11 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { MAX_FRAME } from '../../src/dataplane/batch.ts';
-import { counterMemory } from '../../src/dataplane/counters.ts';
-import { Dataplane } from '../../src/dataplane/dataplane.ts';
-import { fdbMemory } from '../../src/dataplane/fdb.ts';
+import type { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { DgramPort } from '../../src/port/dgram.ts';
 import { MemoryPort } from '../../src/port/memory.ts';
 import { loadNative } from '../../src/port/native.ts';
+import { plainPlane } from '../dataplane/plain.ts';
 import { slopeOf } from '../slope.ts';
 import { DgramGuest } from './dgram-guest.ts';
 import { hostThat } from './host.ts';
@@ -33,15 +32,7 @@ function withPort(peer: string | undefined, act: (bench: Bench) => void): void {
   const guests: DgramGuest[] = [];
   const carriers: boolean[] = [];
   try {
-    const plane = new Dataplane({
-      fdbMemory: fdbMemory(16),
-      counterMemory: counterMemory(),
-      maxMacs: 16,
-      ageingS: 300,
-      seed: 1,
-      uplink: -1,
-      onGone: () => assert.unreachable('datagrams have no end'),
-    });
+    const plane = plainPlane(16, () => assert.unreachable('datagrams have no end'));
     const host = hostThat({ carrier: up => void carriers.push(up) });
     plane.attach(0, new DgramPort('d', fd, 1500, peer === undefined ? undefined : join(folder, peer), host));
     const memory = new MemoryPort('m');

@@ -8,9 +8,6 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { MAX_FRAME } from '../../src/dataplane/batch.ts';
-import { counterMemory } from '../../src/dataplane/counters.ts';
-import { Dataplane } from '../../src/dataplane/dataplane.ts';
-import { fdbMemory } from '../../src/dataplane/fdb.ts';
 import { MemoryPort } from '../../src/port/memory.ts';
 import { loadNative } from '../../src/port/native.ts';
 import { obstacleAt, startFile } from '../../src/port/pcap/files.ts';
@@ -21,6 +18,7 @@ import { parseOne, portText } from '../../src/settings/ports.ts';
 import { Drop } from '../../src/wire/drop.ts';
 import * as ethernet from '../../src/wire/ethernet.ts';
 import { VNET_SIZE } from '../../src/wire/vnet.ts';
+import { plainPlane } from '../dataplane/plain.ts';
 import { random } from '../random.ts';
 import { slopeOf } from '../slope.ts';
 import { unfinished } from './gso.ts';
@@ -41,10 +39,7 @@ const ALL = 0xffff;
 
 function newPlane() {
   const gone: (string | undefined)[] = [];
-  const plane = new Dataplane({
-    ...{ fdbMemory: fdbMemory(16), counterMemory: counterMemory(), maxMacs: 16, ageingS: 300, seed: 1 },
-    ...{ uplink: -1, onGone: (_index: number, fault: string | undefined) => void gone.push(fault) },
-  });
+  const plane = plainPlane(16, (_index, fault) => void gone.push(fault));
   return { plane, gone };
 }
 

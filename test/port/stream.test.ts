@@ -3,15 +3,13 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { Batch, MAX_FRAME } from '../../src/dataplane/batch.ts';
-import { counterMemory } from '../../src/dataplane/counters.ts';
-import { Dataplane } from '../../src/dataplane/dataplane.ts';
-import { fdbMemory } from '../../src/dataplane/fdb.ts';
 import { MemoryPort } from '../../src/port/memory.ts';
 import { loadNative } from '../../src/port/native.ts';
 import { GONE } from '../../src/port/port.ts';
 import { StreamPort } from '../../src/port/stream.ts';
 import * as ethernet from '../../src/wire/ethernet.ts';
 import { VNET_SIZE } from '../../src/wire/vnet.ts';
+import { plainPlane } from '../dataplane/plain.ts';
 import { slopeOf } from '../slope.ts';
 import { unfinished } from './gso.ts';
 import { hostThat } from './host.ts';
@@ -227,15 +225,7 @@ test('small bursts are kept till they are flushed, or till there is enough for a
 /** Two ports of a switch: a stream's, whose peer's end is given, and one in memory. */
 function switchWith(port: StreamPort) {
   const faults: (string | undefined)[] = [];
-  const plane = new Dataplane({
-    fdbMemory: fdbMemory(16),
-    counterMemory: counterMemory(),
-    maxMacs: 16,
-    ageingS: 300,
-    seed: 1,
-    uplink: -1,
-    onGone: (_index, fault) => void faults.push(fault),
-  });
+  const plane = plainPlane(16, (_index, fault) => void faults.push(fault));
   const other = new MemoryPort('other');
   plane.attach(0, port);
   plane.attach(1, other);

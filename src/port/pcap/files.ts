@@ -1,9 +1,10 @@
 /**
- * The files of a recording: FILE is the one that is written, FILE.1 the one before it, and so on; what is beyond their number is
+ * Captures as files. Of a recording: FILE is the one that is written, FILE.1 the one before it, and so on; what is beyond their number is
  * deleted. Each is a whole pcapng file.
  */
 import { closeSync, constants, lstatSync, openSync, readSync, renameSync, rmSync } from 'node:fs';
 import { formOf } from '../../wire/pcap.ts';
+import { CaptureReader } from '../../wire/pcapngread.ts';
 
 export interface FileSeries {
   readonly path: string;
@@ -29,6 +30,10 @@ export function obstacleAt(path: string): string | undefined {
     closeSync(fd);
   }
 }
+
+/** Reads a capture from an open file, frame by frame. */
+export const readerOf = (fd: number): CaptureReader =>
+  new CaptureReader((window, at) => readSync(fd, window, at, window.length - at, null));
 
 /** Moves the files there one number on, and makes an empty one at the path; its file. */
 export function startFile({ path, files }: FileSeries): number {

@@ -2,12 +2,12 @@
  * The thread that replays a capture: reads the file through a window, whatever its size, and puts each frame into the ring when it
  * is due. Frames keep the file's order; one whose time is before another's that has gone is due at once.
  */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { workerData } from 'node:worker_threads';
 import { MAX_FRAME } from '../../dataplane/batch.ts';
 import type { Captured } from '../../wire/pcap.ts';
-import { CaptureReader } from '../../wire/pcapngread.ts';
 import { loadNative } from '../native.ts';
+import { readerOf } from './files.ts';
 import { PcapRing } from './ring.ts';
 
 export interface ReplayerSettings {
@@ -70,7 +70,7 @@ class Replayer {
   #playOnce(): number | undefined {
     const fd = openSync(this.#settings.path, 'r');
     try {
-      const reader = new CaptureReader((window, at) => readSync(fd, window, at, window.length - at, null));
+      const reader = readerOf(fd);
       const beganMs = performance.now();
       let first: Captured | undefined;
       for (let frame = reader.next(); frame !== undefined; frame = reader.next()) {

@@ -1,10 +1,9 @@
 /** Two guests over vhost-user and a port in memory on a switch, for tests that send frames between them. */
-import { counterMemory } from '../../../src/dataplane/counters.ts';
-import { Dataplane } from '../../../src/dataplane/dataplane.ts';
-import { fdbMemory } from '../../../src/dataplane/fdb.ts';
+import type { Dataplane } from '../../../src/dataplane/dataplane.ts';
 import { MemoryPort } from '../../../src/port/memory.ts';
 import { loadNative } from '../../../src/port/native.ts';
 import { VhostPort } from '../../../src/port/vhost/port.ts';
+import { plainPlane } from '../../dataplane/plain.ts';
 import { hostThat } from '../host.ts';
 import { type GuestOptions, VhostGuest } from './guest.ts';
 
@@ -29,15 +28,7 @@ export function withGuests(
   act: (bench: Bench) => void,
 ): void {
   const gone: (string | undefined)[] = [];
-  const dataplane = new Dataplane({
-    fdbMemory: fdbMemory(256),
-    counterMemory: counterMemory(),
-    maxMacs: 256,
-    ageingS: 300,
-    seed: 1,
-    uplink: -1,
-    onGone: (_, fault) => void gone.push(fault),
-  });
+  const dataplane = plainPlane(256, (_, fault) => void gone.push(fault));
   const guests = [new VhostGuest(optionsA), new VhostGuest(optionsB)];
   const carriers: boolean[][] = [[], []];
   const ports = guests.map(
