@@ -125,7 +125,6 @@ export class Captures {
     for (let row = 0; row < received; row++) this.#note(row);
     for (let i = 0; i < this.#captures.length; i++) {
       const capture = this.#captures[i] as Capture;
-      capture.ring.begin();
       for (let row = 0; row < received; row++)
         capture.records[row] = covers(capture.port, port) ? this.#copy(capture, row, port, false) : -1;
     }
@@ -161,7 +160,7 @@ export class Captures {
         const record = capture.records[row] as number;
         if (record >= 0) this.#decide(capture.ring.words, record >> 2, row, flooded);
       }
-      capture.ring.publish();
+      capture.ring.commit();
     }
   }
 

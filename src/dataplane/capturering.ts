@@ -1,25 +1,23 @@
 /**
- * A capture's records between the two threads: a ring of bytes over shared memory, with the data plane as its producer and
- * the control thread as its consumer. Neither waits; what finds no room is lost to the capture, and counted by port.
+ * A capture's records between the two threads: a ring (port/bytering.ts) with the data plane as its producer and the control thread
+ * as its consumer. Neither waits; what finds no room is lost to the capture, and counted by port.
  *
- *   memory ┌ head ┬ tail ┬ lost, by port ┬ records …, each on an eight-byte boundary ┬ (padding up to the end) ┐
- *   record ┌ 20 words, below ┬ two bytes ┬ frame … ┐
+ *   header  ┌ head ┬ tail ┬ lost, by port
+ *   record  ┌ 20 words, below ┬ two bytes ┬ frame … ┐
  *
- * The two bytes bring a frame onto the boundary that it has in a batch's slab. Head and tail are bytes since the beginning
- * (they wrap at 2^32); the producer writes many records and shows them at once.
+ * The two bytes bring a frame onto the boundary that it has in a batch's slab. The producer writes many records and shows them
+ * at once.
  */
+import { ByteRing } from '../port/bytering.ts';
 import { MAX_PORTS } from './batch.ts';
 
 /** Bytes of records: a burst of 64 of the largest frames, and as much again. */
 const RING_BYTES = 8 << 20;
-const [HEAD, TAIL] = [0, 16]; // words: 64 bytes apart, lest the threads fight over one cache line
 const LOST_AT = 128;
 const PORTS = MAX_PORTS + 1; // GATEWAY_PORT included
 const HEADER_BYTES = LOST_AT + PORTS * 8;
 
-// Words of a record.
-/** Its bytes; negative: padding, of so many bytes. */
-const SIZE = 0;
+// Words of a record, behind its size.
 /** The port that the frame was seen at, and its way (IN, OUT) | IP protocol, with MARK_REWRITTEN, << 8 | marks << 16. */
 export const [PORT, WAY] = [1, 2];
 /** What became of it (Outcome), by or from which port, and how many ports. */
@@ -71,31 +69,15 @@ export enum Outcome {
 export const captureMemory = (bytes = RING_BYTES): SharedArrayBuffer =>
   new SharedArrayBuffer(HEADER_BYTES + bytes);
 
-export class CaptureRing {
-  readonly words: Int32Array;
-  readonly bytes: Uint8Array;
+export class CaptureRing extends ByteRing {
   readonly doubles: Float64Array;
   /** Frames lost by port; the producer writes them. */
   readonly lost: Float64Array;
-  readonly #control: Int32Array;
-  readonly #size: number;
-  #head = 0;
-  #tail = 0;
 
   constructor(memory: SharedArrayBuffer) {
-    this.#size = memory.byteLength - HEADER_BYTES;
-    if ((this.#size & (this.#size - 1)) !== 0)
-      throw new RangeError('a capture ring has a power of two of bytes');
-    this.#control = new Int32Array(memory, 0, LOST_AT / 4);
-    this.lost = new Float64Array(memory, LOST_AT, PORTS);
-    this.words = new Int32Array(memory, HEADER_BYTES);
-    this.bytes = new Uint8Array(memory, HEADER_BYTES);
+    super(memory, HEADER_BYTES);
     this.doubles = new Float64Array(memory, HEADER_BYTES);
-  }
-
-  /** For the producer: begins a group of records. */
-  begin(): void {
-    this.#head = Atomics.load(this.#control, HEAD);
+    this.lost = new Float64Array(memory, LOST_AT, PORTS);
   }
 
   /**
@@ -103,46 +85,8 @@ export class CaptureRing {
    * as lost at `port`. The caller fills in all words but the first.
    */
   reserve(kept: number, port: number): number {
-    const size = (FRAME_AT + kept + 7) & ~7;
-    let at = this.#tail & (this.#size - 1);
-    const padding = at + size > this.#size ? this.#size - at : 0;
-    const used = (this.#tail - this.#head) | 0;
-    if (used + padding + size > this.#size) {
-      this.lost[port] = (this.lost[port] as number) + 1;
-      return -1;
-    }
-    if (padding > 0) {
-      this.words[(at >> 2) + SIZE] = -padding;
-      at = 0;
-    }
-    this.words[(at >> 2) + SIZE] = size;
-    this.#tail = (this.#tail + padding + size) | 0;
+    const at = this.take(FRAME_AT + kept);
+    if (at < 0) this.lost[port] = (this.lost[port] as number) + 1;
     return at;
-  }
-
-  /** For the producer: shows the group's records. */
-  publish(): void {
-    Atomics.store(this.#control, TAIL, this.#tail);
-  }
-
-  /** For the consumer: where the oldest record begins, in bytes; -1: there is none. */
-  oldest(): number {
-    const tail = Atomics.load(this.#control, TAIL);
-    if (this.#head === tail) return -1;
-    const at = this.#head & (this.#size - 1);
-    const size = this.words[(at >> 2) + SIZE] as number;
-    if (size > 0) return at;
-    this.#head = (this.#head - size) | 0;
-    return this.#head === tail ? -1 : 0;
-  }
-
-  /** For the consumer: passes over the oldest record. Its memory is the consumer's till `release`. */
-  pass(at: number): void {
-    this.#head = (this.#head + (this.words[(at >> 2) + SIZE] as number)) | 0;
-  }
-
-  /** For the consumer: gives back what was passed over. */
-  release(): void {
-    Atomics.store(this.#control, HEAD, this.#head);
   }
 }

@@ -24,7 +24,6 @@ function stage(ports: readonly number[], filter = '', ringBytes = 1 << 16) {
   const producer = new ring.CaptureRing(memory);
   /** Frames as the data plane gives them, forwarded to port 9. */
   const give = (port: number, count: number, bytes = 64): void => {
-    producer.begin();
     for (let i = 0; i < count; i++) {
       const at = producer.reserve(bytes, port);
       if (at < 0) continue;
@@ -36,7 +35,7 @@ function stage(ports: readonly number[], filter = '', ringBytes = 1 << 16) {
       words[(at >> 2) + ring.LOST] = producer.lost[port] as number;
       doubles[((at >> 2) + ring.TIME) >> 1] = 500.25;
     }
-    producer.publish();
+    producer.commit();
   };
   const chunks: Buffer[] = [];
   const read = async (): Promise<SeenFile> => {

@@ -240,9 +240,8 @@ test('capture ring: positions wrap at 2^32', () => {
   const [producer, consumer] = [new CaptureRing(memory), new CaptureRing(memory)];
   let passed = 0;
   for (let bytes = 0; bytes < 2 ** 32 + 2 ** 20; ) {
-    producer.begin();
     for (let i = 0; i < 2; i++) assert.ok(producer.reserve(1_500, 0) >= 0);
-    producer.publish();
+    producer.commit();
     for (let at = consumer.oldest(); at >= 0; at = consumer.oldest(), passed++) consumer.pass(at);
     consumer.release();
     bytes += 2 * 1_584;
