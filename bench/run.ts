@@ -83,9 +83,10 @@ const figuresText =
 
 const reachedText = (rows: readonly Reached[]): string =>
   table(
-    ['STREAM PORTS', 'M FRAMES/S', 'WANTED', ''],
-    rows.map(({ what, value, target }) => [
-      ...[what, value.toFixed(2), target === undefined ? '-' : target.toFixed(1)],
+    ['STREAM PORTS, M FRAMES/S', 'VSWITCHD', 'RELAY IN C', 'RATIO', 'WANTED', ''],
+    rows.map(({ what, value, relay, target }) => [
+      ...[what, value.toFixed(2), relay.toFixed(2), (value / relay).toFixed(2)],
+      target === undefined ? '-' : target.toFixed(1),
       target === undefined ? '' : value >= target ? 'reached' : 'SHORT',
     ]),
   );

@@ -1,9 +1,10 @@
 /**
  * Stream ports: frames a second that one guest sends and another receives, many frames a write and one a write. The switch is on
- * core 0, both guests (bench/peers/stream.c) on core 1.
+ * core 0, both guests (bench/peers/stream.c) on core 1. By turns with a program in C that passes their bytes on and looks at none
+ * (bench/peers/relay.c): what the sender's and the kernel's part leaves at best.
  */
 import { join } from 'node:path';
-import { Lab } from '../src/lab.ts';
+import { Lab, lineFrom } from '../src/lab.ts';
 import type { Figure } from './history.ts';
 import { middle } from './stage.ts';
 import { compiled } from './traffic.ts';
@@ -12,6 +13,8 @@ import { compiled } from './traffic.ts';
 export interface Reached {
   readonly what: string;
   readonly value: number;
+  /** The relay's. */
+  readonly relay: number;
   readonly target?: number;
 }
 
@@ -22,36 +25,55 @@ const LOADS = [
   { what: '1500 B frames, 64 KiB writes', bytes: 1500, write: BLOCK },
   { what: '1500 B frames, one a write', bytes: 1500, write: 1 },
 ] as const;
+type Load = (typeof LOADS)[number];
 const ROUNDS = 5;
 const SECONDS = '2';
+const READY_MS = 3_000;
 
 export async function streamBench(): Promise<Reached[]> {
   const lab = new Lab('stream');
   try {
     const netns = await lab.netns('host');
-    const paths = ['a', 'b'].map(name => join(lab.folder, `${name}.sock`));
+    const sockets = (...names: string[]): string[] => names.map(name => join(lab.folder, `${name}.sock`));
+    const [ours, theirs] = [sockets('a', 'b'), sockets('c', 'd')];
     const child = await lab.startSwitch(
       netns,
       ...['--subnet', '192.168.100.0/24', '--uplink', 'none', '--firewall', 'none'],
-      ...paths.flatMap(path => ['--port', `stream:${path}`]),
+      ...ours.flatMap(path => ['--port', `stream:${path}`]),
     );
     await lab.inside(netns, 'taskset', '-a', '-p', '-c', '0', String(child.pid));
-    const rounds: number[][] = LOADS.map(() => []);
+    const rate = async (paths: readonly string[], { bytes, write }: Load): Promise<number> => {
+      const program = ['taskset', '-c', '1', compiled(lab, 'stream'), ...paths];
+      const said = await lab.inside(netns, ...program, String(bytes), String(write), SECONDS);
+      const [, received, ns] = said.trim().split(' ').map(Number) as [number, number, number];
+      return (received * 1e3) / ns;
+    };
+    const relayed = async (load: Load): Promise<number> => {
+      const relay = lab.spawn(netns, 'taskset', '-c', '0', compiled(lab, 'relay'), ...theirs);
+      await lineFrom(relay, /ready/, READY_MS);
+      return rate(theirs, load);
+    };
+    const rounds: [number, number][][] = LOADS.map(() => []);
     for (let round = 0; round <= ROUNDS; round++)
-      for (const [index, { bytes, write }] of LOADS.entries()) {
-        const program = ['taskset', '-c', '1', compiled(lab, 'stream'), ...paths];
-        const said = await lab.inside(netns, ...program, String(bytes), String(write), SECONDS);
-        const [, received, ns] = said.trim().split(' ').map(Number) as [number, number, number];
-        if (round > 0) rounds[index]?.push((received * 1e3) / ns); // the first is to warm up
+      for (const [index, load] of LOADS.entries()) {
+        const pair: [number, number] = [await rate(ours, load), await relayed(load)];
+        if (round > 0) rounds[index]?.push(pair); // the first is to warm up
       }
-    return LOADS.map(({ bytes: _bytes, write: _write, ...load }, index) => ({
-      ...load,
-      value: middle(rounds[index] as number[]),
-    }));
+    return LOADS.map(({ bytes: _bytes, write: _write, ...load }, index) => {
+      const pairs = rounds[index] as [number, number][];
+      return {
+        ...load,
+        value: middle(pairs.map(([value]) => value)),
+        relay: middle(pairs.map(([, relay]) => relay)),
+      };
+    });
   } finally {
     await lab.strike();
   }
 }
 
 export const reachedFigures = (rows: readonly Reached[]): Figure[] =>
-  rows.map(({ what, value }) => ({ what, unit: 'M frames/s', value }));
+  rows.flatMap(({ what, value, relay }) => [
+    { what, unit: 'M frames/s', value },
+    { what: `${what}, relay in C`, unit: 'M frames/s', value: relay },
+  ]);

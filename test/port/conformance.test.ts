@@ -1,20 +1,28 @@
 // timeout: 60 s
-/** Kinds of ports that are sockets, held to what every port owes (conformance.ts). A new kind is one more entry of the table. */
+/** Ports that are sockets or captures, held to what every port owes (conformance.ts). A new kind is one more entry of the table. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import type { SocketConfig } from '../../src/config.ts';
 import type { PortSpec } from '../../src/dataplane/messages.ts';
+import { GuestSockets } from '../../src/host/guestsockets.ts';
 import { DgramPort } from '../../src/port/dgram.ts';
 import { loadNative } from '../../src/port/native.ts';
+import { RecordPort } from '../../src/port/pcap/record.ts';
+import { ReplayPort } from '../../src/port/pcap/replay.ts';
+import { PcapRing, pcapRingMemory } from '../../src/port/pcap/ring.ts';
 import { StreamPort } from '../../src/port/stream.ts';
 import { VhostPort } from '../../src/port/vhost/port.ts';
-import { conforms, type Kind, type Peer } from './conformance.ts';
+import { conforms, type Kind, type Opened, type Peer, type Socket } from './conformance.ts';
 import { DgramGuest } from './dgram-guest.ts';
 import { hostThat } from './host.ts';
 import { VhostGuest } from './vhost/guest.ts';
 
 const native = loadNative();
+/** So that the largest frames pass unsegmented. */
+const MTU = 65_500;
+/** Of a capture's ring, and of a frame in it. */
+const [PCAP_BYTES, SNAP_LENGTH] = [1 << 22, 1 << 18];
 
 type Mode = 'server' | 'client';
 const at = (folder: string): string => join(folder, 'port.sock');
@@ -172,37 +180,113 @@ function portOf(spec: PortSpec): StreamPort | DgramPort | VhostPort {
   throw new Error(`no ${spec.kind} here`);
 }
 
+/** The switch's end of a socket, as the switch keeps it. */
+function openSocket(config: SocketConfig, socket: Socket): Opened {
+  const sockets = new GuestSockets({
+    native,
+    mtu: MTU,
+    group: undefined,
+    listener: {
+      attach: (_, spec) => socket.attach(portOf(spec)),
+      detach: () => socket.detach(),
+      added: () => false,
+      removed: () => undefined,
+      warn: () => undefined,
+    },
+  });
+  sockets.open(config);
+  return { gone: fault => void sockets.gone(config.name, fault), close: () => sockets.closeAll() };
+}
+
+const ofSockets = { ways: 'both', counts: true, largest: 65_514 } as const;
+
 const stream = (mode: Mode): Kind => ({
+  ...ofSockets,
   name: `stream, ${mode}`,
   offloads: false,
-  largest: 65_514,
-  config: (folder): SocketConfig => ({ kind: 'stream', name: 'g', path: at(folder), mode, guests: 1 }),
-  portOf,
+  open: (folder, socket) =>
+    openSocket({ kind: 'stream', name: 'g', path: at(folder), mode, guests: 1 }, socket),
   peer: folder => new StreamPeer(folder, mode),
 });
 
 const vhost = (mode: Mode): Kind => ({
+  ...ofSockets,
   name: `vhost-user, ${mode}`,
   offloads: true,
-  largest: 65_514,
-  config: (folder): SocketConfig => ({ kind: 'vhost-user', name: 'g', path: at(folder), mode, queues: 1 }),
-  portOf,
+  open: (folder, socket) =>
+    openSocket({ kind: 'vhost-user', name: 'g', path: at(folder), mode, queues: 1 }, socket),
   peer: folder => new VhostPeer(folder, mode),
 });
 
 const dgram = (named: boolean): Kind => ({
+  ...ofSockets,
   name: `dgram, peer ${named ? 'named' : 'learnt'}`,
   offloads: false,
-  largest: 65_514,
-  config: (folder): SocketConfig => ({
-    kind: 'dgram',
-    name: 'g',
-    path: at(folder),
-    peer: named ? join(folder, 'guest.sock') : undefined,
-  }),
-  portOf,
+  open: (folder, socket) => {
+    const peer = named ? join(folder, 'guest.sock') : undefined;
+    return openSocket({ kind: 'dgram', name: 'g', path: at(folder), peer }, socket);
+  },
   peer: folder => new DgramPeer(folder),
 });
+
+/** A capture file's thread has the other end of a ring; here the test has. */
+class PcapPeer implements Peer {
+  readonly memory = pcapRingMemory(PCAP_BYTES);
+  readonly #ring = new PcapRing(this.memory);
+  #turn = (): void => undefined;
+
+  arrive(turn: () => void): boolean {
+    this.#turn = turn;
+    return true;
+  }
+
+  send(frame: Uint8Array): void {
+    const reserve = (): number => this.#ring.reserve(frame.length, frame.length, 1, 0);
+    let place = reserve();
+    for (; place < 0; place = reserve()) this.#turn();
+    this.#ring.bytes.set(frame, place);
+    this.#ring.commit();
+  }
+
+  received(): Uint8Array[] {
+    const frames: Uint8Array[] = [];
+    while (this.#ring.next())
+      frames.push(this.#ring.bytes.slice(this.#ring.at, this.#ring.at + this.#ring.kept));
+    this.#ring.release();
+    return frames;
+  }
+
+  kill(): void {}
+}
+
+function pcap(mode: 'record' | 'replay'): Kind {
+  let peer = new PcapPeer();
+  return {
+    name: `pcap, ${mode}`,
+    ways: mode === 'record' ? 'out' : 'in',
+    counts: true,
+    offloads: false,
+    largest: 65_514,
+    open(_, socket) {
+      let fd = native.eventCreate();
+      socket.attach(
+        mode === 'record'
+          ? new RecordPort('g', fd, peer.memory, SNAP_LENGTH)
+          : new ReplayPort('g', fd, MTU, peer.memory, host),
+      );
+      return {
+        gone: () => undefined,
+        close() {
+          if (fd < 0) return;
+          socket.detach();
+          native.close(fd);
+          fd = -1;
+        },
+      };
+    },
+    peer: () => (peer = new PcapPeer()),
+  };
+}
 
 for (const kind of [
   stream('server'),
@@ -211,6 +295,8 @@ for (const kind of [
   dgram(false),
   vhost('server'),
   vhost('client'),
+  pcap('record'),
+  pcap('replay'),
 ])
   conforms(kind);
 

@@ -2,7 +2,8 @@
  * What every kind of port owes a switch, said once: frames whole, in order and once; offloads finished for a peer that has none;
  * what finds no room counted; a peer that dies and returns. `conforms` holds a kind to it.
  *
- * A new kind is one more entry of the table in conformance.test.ts: how its port is configured, and what its guest's end does.
+ * A new kind is one more entry of the tables in conformance.test.ts and conformance.netns.test.ts: how its port is opened, and what its
+ * guest's end does.
  */
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,18 +11,13 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import type { SocketConfig } from '../../src/config.ts';
 import type { Dataplane } from '../../src/dataplane/dataplane.ts';
-import type { PortSpec } from '../../src/dataplane/messages.ts';
-import { GuestSockets } from '../../src/host/guestsockets.ts';
 import { MemoryPort } from '../../src/port/memory.ts';
-import { loadNative } from '../../src/port/native.ts';
 import type { Port } from '../../src/port/port.ts';
 import { VNET_SIZE } from '../../src/wire/vnet.ts';
 import { plainPlane } from '../dataplane/plain.ts';
 import { unfinished } from './gso.ts';
 
-const native = loadNative();
 /** So that the largest frames pass unsegmented. */
 const MTU = 65_500;
 /** Frames that any kind has room for: a kernel may hold ten datagrams (unix(7), max_dgram_qlen). */
@@ -40,14 +36,31 @@ export interface Peer {
   kill(): void;
 }
 
+/** Where the switch's end is put in and taken out. */
+export interface Socket {
+  attach(port: Port): void;
+  detach(): void;
+}
+
+/** The switch's end, whoever keeps it open. */
+export interface Opened {
+  /** The port has said that it is gone. */
+  gone(fault: string | undefined): void;
+  /** It is removed, and what it held with it. */
+  close(): void;
+}
+
 export interface Kind {
   readonly name: string;
+  /** Where frames go: `out` to the guest alone, as to a recording, which hears what is not for it, too; `in` from the guest alone. */
+  readonly ways: 'both' | 'out' | 'in';
+  /** Is a guest that does not read seen by the port? Behind a kernel's interface the kernel loses frames, and counts them there. */
+  readonly counts: boolean;
   /** Does the guest take unfinished frames as they are? */
   readonly offloads: boolean;
   /** Bytes of the largest frame that passes. */
   readonly largest: number;
-  config(folder: string): SocketConfig;
-  portOf(spec: PortSpec): Port;
+  open(folder: string, socket: Socket): Opened;
   /** The guest's process starts. */
   peer(folder: string): Peer;
 }
@@ -77,7 +90,7 @@ class Bench {
   readonly source = new MemoryPort('source', { offloads: true, mtu: MTU });
   readonly other = new MemoryPort('other', { mtu: MTU });
   readonly plane: Dataplane;
-  readonly sockets: GuestSockets;
+  readonly port: Opened;
   readonly #kind: Kind;
   #attached = false;
   #nowMs = 1_000;
@@ -85,29 +98,20 @@ class Bench {
 
   constructor(kind: Kind) {
     this.#kind = kind;
-    this.plane = plainPlane(64, (_, fault) => queueMicrotask(() => void this.sockets.gone('g', fault)));
+    this.plane = plainPlane(64, (_, fault) => queueMicrotask(() => this.port.gone(fault)));
     this.plane.attach(SOURCE, this.source);
     this.plane.attach(OTHER, this.other);
-    this.sockets = new GuestSockets({
-      native,
-      mtu: MTU,
-      group: undefined,
-      listener: {
-        attach: (_, spec) => {
-          this.plane.attach(PORT, kind.portOf(spec));
-          this.#attached = true;
-        },
-        detach: () => {
-          this.plane.detach(PORT);
-          this.#attached = false;
-        },
-        added: () => false,
-        removed: () => undefined,
-        warn: () => undefined,
+    this.#peer = kind.peer(this.folder); // first, as a client that finds nobody waits for a second
+    this.port = kind.open(this.folder, {
+      attach: port => {
+        this.plane.attach(PORT, port);
+        this.#attached = true;
+      },
+      detach: () => {
+        this.plane.detach(PORT);
+        this.#attached = false;
       },
     });
-    this.#peer = kind.peer(this.folder); // first, as a client that finds nobody waits for a second
-    this.sockets.open(kind.config(this.folder));
   }
 
   get peer(): Peer {
@@ -129,7 +133,7 @@ class Bench {
     }
     this.other.give(frameOf(OTHER_MAC, SOURCE_MAC, 60, 0));
     this.source.give(frameOf(SOURCE_MAC, OTHER_MAC, 60, 0));
-    this.#peer.send(frameOf(GUEST_MAC, SOURCE_MAC, 60, 0));
+    if (this.#kind.ways !== 'out') this.#peer.send(frameOf(GUEST_MAC, SOURCE_MAC, 60, 0));
     this.turn();
     this.#peer.received();
     this.source.sent.length = this.other.sent.length = 0;
@@ -145,8 +149,17 @@ class Bench {
     this.source.give(frameOf(SOURCE_MAC, OTHER_MAC, 100, mark));
   }
 
-  /** All that is still on its way to the guest. */
+  /** What `other` was sent for itself. */
+  get otherMarks(): number[] {
+    return this.other.sent.filter(frame => frame[5] === OTHER_MAC).map(markOf);
+  }
+
+  /** All for the guest that is still on its way to it. */
   drain(): Uint8Array[] {
+    return this.drainAll().filter(frame => frame[5] === GUEST_MAC || frame[5] === 0xff);
+  }
+
+  drainAll(): Uint8Array[] {
     const all: Uint8Array[] = [];
     for (let idle = 0; idle < 3; idle++) {
       const got = this.#peer.received();
@@ -167,7 +180,7 @@ class Bench {
   }
 
   close(): void {
-    this.sockets.closeAll();
+    this.port.close();
     this.#peer.kill();
     rmSync(this.folder, { recursive: true });
   }
@@ -189,14 +202,17 @@ function same(got: readonly Uint8Array[], expected: readonly Uint8Array[]): void
 }
 
 export function conforms(kind: Kind): void {
-  test(`${kind.name}: thousands of frames of mixed lengths, both ways: whole, in order, once`, () =>
+  const [takes, gives] = [kind.ways !== 'in', kind.ways !== 'out'];
+
+  test(`${kind.name}: thousands of frames of mixed lengths: whole, in order, once`, () =>
     withBench(kind, async bench => {
       for (let mark = 1; mark < 3_000; ) {
         const sent: Uint8Array[] = [];
         const back: Uint8Array[] = [];
         for (let i = 0; i < SAFE_BURST; i++, mark++) {
           const bytes = bytesOf(mark, kind.largest);
-          sent.push(bench.toGuest(bytes, mark));
+          if (takes) sent.push(bench.toGuest(bytes, mark));
+          if (!gives) continue;
           back.push(frameOf(GUEST_MAC, SOURCE_MAC, bytes, mark));
           bench.peer.send(back.at(-1)!);
         }
@@ -207,71 +223,15 @@ export function conforms(kind: Kind): void {
       assert.equal(bench.plane.counters.dropsOf(PORT), {});
     }));
 
-  test(`${kind.name}: segments and sums are ${kind.offloads ? 'passed as they are' : 'finished'}`, () =>
-    withBench(kind, async bench => {
-      const finishing = new MemoryPort('finishing', { mtu: MTU, offloads: kind.offloads });
-      bench.plane.attach(3, finishing);
-      for (const large of [
-        { version: 4, protocol: 'tcp', payload: 10_000, size: 1_448 },
-        { version: 4, protocol: 'udp', payload: 900, size: 0 },
-        { version: 6, protocol: 'tcp', payload: 100, size: 0 },
-      ] as const) {
-        const { bytes } = unfinished(large);
-        bytes.fill(0xff, VNET_SIZE, VNET_SIZE + 6); // to all, so that one that is known to finish gets it too
-        bytes.set([2, 0, 0, 0, 0, SOURCE_MAC], VNET_SIZE + 6);
-        bench.source.give(bytes.subarray(VNET_SIZE), bytes.subarray(0, VNET_SIZE));
-        bench.turn();
-        assert.is(finishing.sent.length, !kind.offloads && large.size > 0 ? 7 : 1);
-        same(bench.drain(), finishing.sent.splice(0));
-      }
-      bench.plane.detach(3);
-    }));
-
-  test(`${kind.name}: a guest that does not read costs counted frames, and the others none`, () =>
-    withBench(kind, async bench => {
-      const frames = 3_200; // more bytes than any socket holds
-      for (let mark = 1; mark <= frames; mark++) {
-        bench.toGuest(9_000, mark);
-        bench.toOther(mark);
-        if (mark % 32 === 0) bench.turn();
-      }
-      assert.equal(
-        bench.other.sent.map(markOf),
-        Array.from({ length: frames }, (_, i) => i + 1),
-      );
-      const marks = bench.drain().map(markOf);
-      const { TxFull = 0, ...others } = bench.plane.counters.dropsOf(PORT);
-      assert.equal(others, {});
-      assert.ok(TxFull > 0 && marks.length > 0, `${TxFull} ${marks.length}`);
-      assert.is(marks.length + TxFull, frames);
-      assert.ok(
-        marks.every((mark, i) => i === 0 || mark > marks[i - 1]!),
-        'in order, once',
-      );
-      const last = bench.toGuest(9_000, frames + 1);
-      bench.turn();
-      same(bench.drain(), [last]);
-    }));
-
-  test(`${kind.name}: a guest killed in a burst returns, gets what is sent from then on, and no file stays`, () =>
-    withBench(kind, async bench => {
-      let mark = 1;
-      const round = async (): Promise<void> => {
-        for (let i = 0; i < 50; i++) bench.toGuest(700, mark++);
-        bench.turn();
-        for (let i = 0; i < 10; i++) bench.peer.send(frameOf(GUEST_MAC, SOURCE_MAC, 300, i));
-        await bench.again();
-        for (let burst = 0; burst < 6; burst++) {
-          const sent = Array.from({ length: SAFE_BURST }, () => bench.toGuest(700, mark++));
-          bench.turn();
-          same(bench.drain(), sent);
-        }
-      };
-      await round();
-      const before = files();
-      for (let i = 0; i < 2; i++) await round();
-      assert.is(files(), before);
-    }));
+  if (takes) {
+    test(`${kind.name}: segments and sums are ${kind.offloads ? 'passed as they are' : 'finished'}`, () =>
+      finishes(kind));
+    test(`${kind.name}: a guest that does not read costs the others nothing, and itself ${kind.counts ? 'counted frames' : 'frames'}`, () =>
+      holdsBack(kind));
+  }
+  if (takes && gives)
+    test(`${kind.name}: a guest killed in a burst returns, gets what is sent from then on, and no file stays`, () =>
+      returns(kind));
 
   test(`${kind.name}: removed under traffic, it takes nothing of the others with it and leaves no file`, async () => {
     const before = files();
@@ -280,12 +240,11 @@ export function conforms(kind: Kind): void {
         bench.toGuest(500, mark);
         bench.toOther(mark);
         if (mark % 32 === 0) bench.turn();
-        if (mark === 333) bench.sockets.close('g');
+        if (mark === 333) bench.port.close();
       }
       bench.turn();
-      const mine = bench.other.sent.filter(frame => frame[5] === OTHER_MAC).map(markOf);
       assert.equal(
-        mine,
+        bench.otherMarks,
         Array.from({ length: 640 }, (_, i) => i + 1),
       );
     });
@@ -293,3 +252,70 @@ export function conforms(kind: Kind): void {
     assert.is(files(), before);
   });
 }
+
+const finishes = (kind: Kind): Promise<void> =>
+  withBench(kind, async bench => {
+    const finishing = new MemoryPort('finishing', { mtu: MTU, offloads: kind.offloads });
+    bench.plane.attach(3, finishing);
+    for (const large of [
+      { version: 4, protocol: 'tcp', payload: 10_000, size: 1_448 },
+      { version: 4, protocol: 'udp', payload: 900, size: 0 },
+      { version: 6, protocol: 'tcp', payload: 100, size: 0 },
+    ] as const) {
+      const { bytes } = unfinished(large);
+      bytes.fill(0xff, VNET_SIZE, VNET_SIZE + 6); // to all, so that one that is known to finish gets it too
+      bytes.set([2, 0, 0, 0, 0, SOURCE_MAC], VNET_SIZE + 6);
+      bench.source.give(bytes.subarray(VNET_SIZE), bytes.subarray(0, VNET_SIZE));
+      bench.turn();
+      assert.is(finishing.sent.length, !kind.offloads && large.size > 0 ? 7 : 1);
+      same(bench.drain(), finishing.sent.splice(0));
+    }
+    bench.plane.detach(3);
+  });
+
+const holdsBack = (kind: Kind): Promise<void> =>
+  withBench(kind, async bench => {
+    const frames = 3_200; // more bytes than any socket holds
+    for (let mark = 1; mark <= frames; mark++) {
+      bench.toGuest(9_000, mark);
+      bench.toOther(mark);
+      if (mark % 32 === 0) bench.turn();
+    }
+    assert.equal(
+      bench.otherMarks,
+      Array.from({ length: frames }, (_, i) => i + 1),
+    );
+    const all = bench.drainAll();
+    const marks = all.filter(frame => frame[5] === GUEST_MAC).map(markOf);
+    const { TxFull = 0, ...others } = bench.plane.counters.dropsOf(PORT);
+    assert.equal(others, {});
+    assert.ok(marks.length > 0 && marks.length < frames, `${marks.length} arrived`);
+    if (kind.counts) assert.is(all.length + TxFull, kind.ways === 'out' ? 2 * frames : frames);
+    assert.ok(
+      marks.every((mark, i) => i === 0 || mark > marks[i - 1]!),
+      'in order, once',
+    );
+    const last = bench.toGuest(9_000, frames + 1);
+    bench.turn();
+    same(bench.drain(), [last]);
+  });
+
+const returns = (kind: Kind): Promise<void> =>
+  withBench(kind, async bench => {
+    let mark = 1;
+    const round = async (): Promise<void> => {
+      for (let i = 0; i < 50; i++) bench.toGuest(700, mark++);
+      bench.turn();
+      for (let i = 0; i < 10; i++) bench.peer.send(frameOf(GUEST_MAC, SOURCE_MAC, 300, i));
+      await bench.again();
+      for (let burst = 0; burst < 6; burst++) {
+        const sent = Array.from({ length: SAFE_BURST }, () => bench.toGuest(700, mark++));
+        bench.turn();
+        same(bench.drain(), sent);
+      }
+    };
+    await round();
+    const before = files();
+    for (let i = 0; i < 2; i++) await round();
+    assert.is(files(), before);
+  });

@@ -75,6 +75,8 @@ export interface GuestOptions {
   readonly tap?: string;
   /** QEMU's words for its network, instead of the usual ones; the back end is net0. */
   readonly network?: readonly string[];
+  /** A command that runs QEMU, instead of QEMU alone. */
+  readonly by?: readonly string[];
   /** Of the network device, beside its MAC. */
   readonly device?: string;
   readonly mac: string;
@@ -86,10 +88,11 @@ export interface GuestOptions {
 
 /** Starts a guest with the command line that people use with a bridge, unchanged. */
 export function startGuest(lab: Lab, netns: string, image: Image, options: GuestOptions): ChildProcess {
-  const { tap, mac, orders = '', smbios, device = 'virtio-net' } = options;
+  const { tap, mac, orders = '', smbios, device = 'virtio-net', by = [] } = options;
   const { network = ['-netdev', `tap,id=net0,ifname=${tap},script=no,downscript=no`] } = options;
   return lab.spawn(
     netns,
+    ...by,
     'qemu-system-x86_64',
     ...[
       '-accel',
