@@ -267,9 +267,25 @@ function usage(error: unknown): unknown {
     error.code === 'commander.excessArguments'
       ? `unexpected argument ${JSON.stringify(program.args.find(word => !names.split(', ').includes(word)))}`
       : error.message.replace(/^error: /, '').replaceAll('\n', ' ');
-  return new OperatorError(`${what}; expected one of ${names}, or an option that --help lists`, {
-    code: 'Usage',
-  });
+  const given = commandsGiven(process.argv.slice(2));
+  const expected =
+    given.length === 0
+      ? `one of ${names}, or an option that --help lists`
+      : `what vswitchctl ${given.join(' ')} --help lists`;
+  return new OperatorError(`${what}; expected ${expected}`, { code: 'Usage' });
+}
+
+/** The names of the commands that words lead to. */
+function commandsGiven(words: readonly string[]): string[] {
+  const given: string[] = [];
+  let { commands } = program;
+  for (const word of words) {
+    const found = commands.find(command => command.name() === word);
+    if (found === undefined) continue;
+    given.push(word);
+    commands = found.commands;
+  }
+  return given;
 }
 
 program.parseAsync().catch((error: unknown) => reportAndExit(usage(error)));

@@ -44,10 +44,17 @@ inStage('vswitchctl shows tables and JSON, and says when nobody answers', async 
   for (const resource of ['ports', 'macs', 'leases', 'flows'])
     assert.type(JSON.parse(await ask('--json', resource)), 'object');
   assert.match(await ask('status'), /^vsw0 {2}192\.168\.100\.0\/24/);
-  for (const wrong of [['bogus'], ['--bogus'], ['ports', '--name'], ['ports', 'too', 'many']]) {
+  for (const [expected, ...wrong] of [
+    ['one of status, ports, macs', 'bogus'],
+    ['one of status, ports, macs', '--bogus'],
+    ['what vswitchctl ports --help lists', 'ports', '--name'],
+    ['what vswitchctl ports --help lists', 'ports', 'too', 'many'],
+    ['what vswitchctl capture --help lists', 'capture', '--all'],
+    ['what vswitchctl port add --help lists', 'port', 'add'],
+  ] as const) {
     const refused = spawnSync(bin('vswitchctl'), wrong, { encoding: 'utf8' });
     assert.is(refused.status, 2, wrong.join(' '));
-    assert.match(refused.stderr, /^vswitchctl: .*; expected one of status, ports, macs.*\n$/);
+    assert.match(refused.stderr, new RegExp(`^vswitchctl: .*; expected ${expected}.*\\n$`));
   }
   const nobody = spawnSync(bin('vswitchctl'), ['--run-dir', '/nonexistent'], { encoding: 'utf8' });
   assert.is(nobody.status, 3);
