@@ -6,7 +6,6 @@
  *
  * Stopping goes the other way. A start that fails undoes what it had done.
  */
-import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Captures } from './capture/captures.ts';
@@ -19,7 +18,7 @@ import { metricsText } from './control/metrics.ts';
 import type { Views } from './control/views.ts';
 import { BY_ADDRESS, FLOOD } from './dataplane/batch.ts';
 import { type GatewaySettings, UPLINK_PORT } from './dataplane/messages.ts';
-import { Plane } from './dataplane/plane.ts';
+import type { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
 import { onlyGuest } from './events/leases.ts';
 import { checkHooks, Life } from './events/life.ts';
@@ -49,6 +48,7 @@ import { openLeases } from './leasestore.ts';
 import type { Log } from './log.ts';
 import { checkFolder, Metadata } from './metadata.ts';
 import { Naming } from './naming.ts';
+import { startPlane } from './planestart.ts';
 import { loadNative } from './port/native.ts';
 import { Ports, type PortsParts } from './ports.ts';
 import { PortTable } from './porttable.ts';
@@ -295,18 +295,12 @@ export class Switch {
   }
 
   #startPlane(): Plane {
-    const { maxMacs, ageingS } = this.#config;
-    const { kind } = this.#config.uplink;
-    const plane = new Plane({
-      maxMacs,
-      ageingS,
-      uplink: kind === 'tun' || kind === 'passt' ? UPLINK_PORT : -1,
-      routes: kind !== 'bridge',
-      seed: randomBytes(4).readInt32LE(),
-      gateway: this.#gateway,
+    const { plane, end } = startPlane({
+      ...{ config: this.#config, gateway: this.#gateway, log: this.#log },
+      portName: index => this.#ports.nameOf(index),
+      failed: cause => this.#failed(cause),
     });
-    plane.on('failed', cause => this.#failed(cause));
-    this.#endings.push(() => plane.stop());
+    this.#endings.push(end);
     this.#plane = plane;
     return plane;
   }
@@ -433,6 +427,7 @@ export class Switch {
     plane.on('punt', (frame, ingress) => {
       if (ingress === UPLINK_PORT) service.handle(frame, monotonicMs());
     });
+    plane.on('revived', () => service.tellAgain(monotonicMs()));
     return service;
   }
 }

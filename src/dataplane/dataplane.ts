@@ -16,7 +16,7 @@ import { type CaptureSpec, Captures } from './capture.ts';
 import { Counters } from './counters.ts';
 import { Fdb } from './fdb.ts';
 import { EgressLists } from './lists.ts';
-import { LoopStats } from './loopstats.ts';
+import { LoopStats, NOBODY } from './loopstats.ts';
 import { pipeline, type StageMaker } from './pipeline.ts';
 
 /** The gateway as the data plane sees it: a stage with timers. */
@@ -129,6 +129,7 @@ export class Dataplane {
   #serveBurst(port: Port, index: number, nowMs: number): number {
     const batch = this.#batch;
     batch.reset(nowMs, index);
+    this.stats.serving(index);
     const received = port.receive(batch, index);
     if (received === GONE) {
       this.#lose(index);
@@ -150,6 +151,7 @@ export class Dataplane {
       captures?.finish(this.#flooded);
     }
     port.settle?.();
+    this.stats.serving(NOBODY);
     return received;
   }
 

@@ -45,6 +45,13 @@ const newsIn = (memory: SharedArrayBuffer): Int32Array => new Int32Array(memory,
 export const fdbMemory = (maxEntries: number): SharedArrayBuffer =>
   new SharedArrayBuffer((HEADER_WORDS + slotsFor(maxEntries) * WORDS) * 4);
 
+/** Forgets all addresses, of a data plane that is no more. What was told of them stays. */
+export function clearFdb(memory: SharedArrayBuffer): void {
+  const words = new Int32Array(memory);
+  words.fill(0, HEADER_WORDS);
+  words[COUNT] = 0;
+}
+
 export class Fdb {
   readonly #words: Int32Array;
   readonly #news: Int32Array;

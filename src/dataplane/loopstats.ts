@@ -22,11 +22,15 @@ const FRAMES = 3;
 const LATENCY_MS = 4; // sum over frames
 const STARTED_MS = 5; // the round
 const FRAMES_BEFORE = 6;
-const BATCHES = 7;
+const SERVING = 7;
+const BATCHES = 8;
 const LATENCIES = BATCHES + BATCH_BUCKETS + 1;
 const WORDS = LATENCIES + LATENCY_BUCKETS + 1;
 
 const MOST_US = 1 << 30;
+
+/** In place of a port's index. */
+export const NOBODY = -1;
 
 export const loopMemory = (): SharedArrayBuffer => new SharedArrayBuffer(WORDS * 8);
 
@@ -46,6 +50,11 @@ export class LoopStats {
     const at = BATCHES + Math.min(bucketOf(frames), BATCH_BUCKETS);
     words[at] = (words[at] as number) + 1;
     words[FRAMES] = (words[FRAMES] as number) + frames;
+  }
+
+  /** Frames of a port are being handled; NOBODY: none are. */
+  serving(index: number): void {
+    this.#words[SERVING] = index;
   }
 
   /** The first round begins. `clock`: as `wait` has left it. */
@@ -81,6 +90,9 @@ export class LoopStats {
     words[at] = (words[at] as number) + frames;
   }
 }
+
+/** Whose frames the worker was handling last; NOBODY: it was between two ports. */
+export const servedIn = (memory: SharedArrayBuffer): number => new Float64Array(memory)[SERVING] as number;
 
 /** The counts as the API shows them. */
 export function readLoop(memory: SharedArrayBuffer): LoopFigures {

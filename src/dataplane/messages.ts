@@ -56,6 +56,8 @@ export interface WorkerSettings {
   /** Eventfds: what wakes the worker, and what it wakes the control thread with. */
   readonly wakeFd: number;
   readonly puntFd: number;
+  /** Flows of a data plane before this one, packed (gateway/packedflows.ts). */
+  readonly flows?: Int32Array | undefined;
 }
 
 /** A port's open file; the control thread opens and closes it, the worker uses it in between. */
@@ -111,6 +113,10 @@ export type Command =
   | { readonly number: number; readonly do: 'capture'; readonly capture: CaptureSpec }
   | { readonly number: number; readonly do: 'endCapture'; readonly id: number }
   | { readonly number: number; readonly do: 'stop' };
+
+type Unnumbered<T> = T extends Command ? Omit<T, 'number'> : never;
+/** A command before it has its number. */
+export type Order = Unnumbered<Command>;
 
 /** What the worker tells of a port. */
 export type Event = {

@@ -1,20 +1,24 @@
 /**
  * The control thread's handle on the data plane: starts the worker, tells it of ports, passes frames both ways and reads
- * its tables from shared memory.
+ * its tables from shared memory. A worker that dies is replaced: the new one has the old one's flows and ports.
  */
 
 import { EventEmitter } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { flowMemory } from '../gateway/flowmemory.ts';
+import { monotonicMs } from '../clock.ts';
+import { clearCallers } from '../gateway/callers.ts';
+import { clearFlows, flowMemory } from '../gateway/flowmemory.ts';
 import type { NatForward } from '../gateway/nat.ts';
+import { packFlows } from '../gateway/packedflows.ts';
 import type { EgressPolicy } from '../gateway/policy.ts';
 import { loadNative } from '../port/native.ts';
 import type { CaptureSpec } from './capture.ts';
 import { counterMemory } from './counters.ts';
-import { fdbMemory } from './fdb.ts';
-import { loopMemory } from './loopstats.ts';
-import type { Command, Event, PortSpec, SharedMemory, WorkerSettings } from './messages.ts';
+import { clearFdb, fdbMemory } from './fdb.ts';
+import { loopMemory, servedIn } from './loopstats.ts';
+import type { Event, Order, PortSpec, SharedMemory, WorkerSettings } from './messages.ts';
 import { FrameRing, ringMemory } from './ring.ts';
+import { Standing } from './standing.ts';
 
 /** Frames that wait for the control thread, of which one port has half, and answers that wait for the data plane. */
 const [PUNT_SLOTS, INJECT_SLOTS] = [4_096, 2_048];
@@ -24,6 +28,9 @@ const MAX_TAKEN = 256;
 const FEW_ANSWERS = 32;
 /** A round of the worker takes microseconds; one that takes this long is a worker that has died. */
 const COMMAND_TIMEOUT_MS = 2_000;
+/** Workers that may die within a minute before the switch gives up. */
+const MAX_DEATHS = 5;
+const DEATHS_MS = 60_000;
 
 export type PlaneSettings = Omit<WorkerSettings, 'memory' | 'wakeFd' | 'puntFd'>;
 
@@ -34,16 +41,20 @@ interface PlaneEvents {
   gone: [index: number, fault: string | undefined];
   /** The guest behind a port has come or gone, though the port stays. */
   carrier: [index: number, up: boolean];
-  /** The worker ended without having been told to. */
+  /** The worker ended without having been told to, and another goes on. `served`: the port whose frames it had, -1: none. */
+  revived: [cause: Error, served: number];
+  /** It has ended too often. */
   failed: [cause: Error];
 }
-
-type Unnumbered<T> = T extends Command ? Omit<T, 'number'> : never;
 
 export class Plane extends EventEmitter<PlaneEvents> {
   readonly memory: SharedMemory;
   readonly #native = loadNative();
-  readonly #worker: Worker;
+  readonly #settings: WorkerSettings;
+  readonly #standing = new Standing();
+  #worker: Worker;
+  /** When workers died, ms. */
+  #deaths: number[] = [];
   readonly #inject: FrameRing;
   readonly #acknowledged: Int32Array;
   readonly #wakeFd = this.#native.eventCreate();
@@ -72,34 +83,36 @@ export class Plane extends EventEmitter<PlaneEvents> {
     };
     this.#inject = new FrameRing(this.memory.inject);
     this.#acknowledged = new Int32Array(this.memory.acknowledged);
-    const workerData: WorkerSettings = {
-      ...settings,
-      memory: this.memory,
-      wakeFd: this.#wakeFd,
-      puntFd: this.#puntFd,
-    };
-    this.#worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
-    this.#worker.on('message', (event: Event) => {
-      if (this.#attachments.get(event.index) !== event.attachment) return;
-      if (event.what === 'gone') this.emit('gone', event.index, event.fault);
-      else this.emit('carrier', event.index, event.up);
-    });
-    this.#worker.on('error', error => this.#fail(error));
-    this.#worker.on('exit', code => this.#fail(new Error(`the data plane's thread ended with code ${code}`)));
+    this.#settings = { ...settings, memory: this.memory, wakeFd: this.#wakeFd, puntFd: this.#puntFd };
+    this.#worker = this.#start(this.#settings);
     const punted = new FrameRing(this.memory.punt);
     punted.rest();
     this.#watch = this.#native.watch(this.#puntFd, () => this.#take(punted));
   }
 
+  #start(workerData: WorkerSettings): Worker {
+    const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData });
+    worker.on('message', (event: Event) => {
+      if (this.#attachments.get(event.index) !== event.attachment) return;
+      if (event.what === 'gone') this.emit('gone', event.index, event.fault);
+      else this.emit('carrier', event.index, event.up);
+    });
+    worker.on('error', error => this.#end(worker, error));
+    worker.on('exit', code =>
+      this.#end(worker, new Error(`the data plane's thread ended with code ${code}`)),
+    );
+    return worker;
+  }
+
   /** Adds a port under a free index. The file stays the caller's; it must stay open till `detach` has returned. */
   attach(index: number, port: PortSpec): void {
-    this.#attachments.set(index, this.#commands + 1);
     this.#command({ do: 'attach', index, port });
   }
 
   /** Takes a port out, with its FDB entries; when it returns, the worker no longer touches the port's file. */
   detach(index: number): void {
     this.#attachments.delete(index);
+    this.#standing.note({ do: 'detach', index });
     this.#command({ do: 'detach', index });
   }
 
@@ -193,29 +206,57 @@ export class Plane extends EventEmitter<PlaneEvents> {
     this.#native.close(this.#puntFd);
   }
 
-  #post(command: Unnumbered<Command>): number {
+  #post(command: Order): number {
     const number = ++this.#commands;
+    if (command.do === 'attach') this.#attachments.set(command.index, number);
     this.#worker.postMessage({ ...command, number });
     this.#native.eventSignal(this.#wakeFd);
     return number;
   }
 
-  #command(command: Unnumbered<Command>): void {
+  #command(command: Order): void {
     const number = this.#post(command);
     const deadline = performance.now() + COMMAND_TIMEOUT_MS;
     for (let seen = Atomics.load(this.#acknowledged, 0); seen < number; ) {
       const left = deadline - performance.now();
       if (left <= 0 || this.#dead) {
         this.#dead = true; // no later command need wait for it
+        void this.#worker.terminate(); // nothing happens to one that is dead; one that is stuck is replaced
         throw new Error(`the data plane did not carry out '${command.do}' in ${COMMAND_TIMEOUT_MS} ms`);
       }
       Atomics.wait(this.#acknowledged, 0, seen, left);
       seen = Atomics.load(this.#acknowledged, 0);
     }
+    this.#standing.note(command);
+  }
+
+  /** A worker has ended: of its own, or after an error that has been told already. */
+  #end(worker: Worker, cause: Error): void {
+    if (worker !== this.#worker || this.#stopping) return;
+    const now = performance.now();
+    this.#deaths = [...this.#deaths.filter(at => now - at < DEATHS_MS), now];
+    if (this.#deaths.length > MAX_DEATHS) this.#fail(cause);
+    else this.#revive(cause);
+  }
+
+  /** Tables that the worker may have left half written are made new, from what of them is whole. */
+  #revive(cause: Error): void {
+    const { memory } = this;
+    const served = servedIn(memory.loop);
+    const flows = packFlows(memory.flows, Math.floor(monotonicMs() / 1000));
+    clearFlows(memory.flows);
+    clearFdb(memory.fdb);
+    if (this.#settings.gateway.callers !== undefined) clearCallers(this.#settings.gateway.callers);
+    this.#inject.clear();
+    this.#dead = false;
+    this.#worker = this.#start({ ...this.#settings, flows });
+    for (const order of this.#standing.orders()) this.#post(order);
+    for (const index of this.#standing.lost())
+      this.emit('gone', index, 'the data plane was started again, and has lost its place in it');
+    this.emit('revived', cause, served);
   }
 
   #fail(cause: Error): void {
-    if (this.#stopping) return;
     this.#stopping = true;
     this.#dead = true;
     this.#watch.close();

@@ -81,6 +81,11 @@ export class FrameRing {
     return true;
   }
 
+  /** Throws away what is in it; neither side may be at work. */
+  clear(): void {
+    Atomics.store(this.#words, HEAD, this.put);
+  }
+
   /** Hands the oldest frame to `take`, as a copy that it may keep; false when the ring is empty. */
   pop(take: (frame: Uint8Array<ArrayBuffer>, port: number) => void): boolean {
     const head = Atomics.load(this.#words, HEAD);

@@ -43,6 +43,7 @@ const gateway = settings.routes
       punt: punts,
       seed: settings.seed,
       flowMemory: settings.memory.flows,
+      flows: settings.flows,
     })
   : undefined;
 

@@ -54,9 +54,14 @@ export const callerKey = (port: number, aliased: boolean): number => (aliased ? 
 /** Memory that both threads see; the data plane's writes it. */
 export function callerMemory(): SharedArrayBuffer {
   const memory = new SharedArrayBuffer(MAX_CALLERS * WORDS * 4);
+  clearCallers(memory);
+  return memory;
+}
+
+/** Forgets all callers. */
+export function clearCallers(memory: SharedArrayBuffer): void {
   const words = new Int32Array(memory);
   for (let at = 0; at < words.length; at += WORDS) words[at + INGRESS] = NONE;
-  return memory;
 }
 
 export class Callers {

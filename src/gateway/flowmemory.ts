@@ -66,6 +66,13 @@ export const flowMemory = (maxFlows: number): SharedArrayBuffer => {
   return memory;
 };
 
+/** Makes a table's memory as it was when it was new, but for its size and its counts since the start. */
+export function clearFlows(memory: SharedArrayBuffer): void {
+  const words = new Int32Array(memory);
+  words.fill(0, HEADER_WORDS);
+  words[H_COUNT] = 0;
+}
+
 /** Where a protocol's ports begin in `external`. */
 export const space = (protocol: number): number => (protocol === 17 ? 2 : protocol === 6 ? 1 : 0) * PORTS;
 

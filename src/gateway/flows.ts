@@ -28,6 +28,7 @@ import {
   F_REMOTE_PORT,
   F_SEEN,
   FLOW_WORDS,
+  type Flow,
   type FlowParts,
   H_COUNT,
   H_GUEST_FULL,
@@ -219,7 +220,12 @@ export class FlowTable {
    * no other forward has the port and that there are at most MAX_FORWARDS.
    */
   forward(protocol: number, externalPort: number, insideIp: Ip4, insidePort: number): number {
-    this.#endMapping(this.mappingAt(protocol, externalPort));
+    const there = this.mappingAt(protocol, externalPort);
+    if (there !== NONE && this.#isOf(there, insideIp, insidePort)) {
+      this.#mappings[there * MAPPING_WORDS + M_FORWARD] = 1; // one that was restored, or just what the guest got
+      return there;
+    }
+    this.#endMapping(there);
     const other = this.mappingOf(protocol, insideIp, insidePort);
     if (other !== NONE && !this.isForward(other)) this.#endMapping(other);
     const mapping = this.#map(protocol, insideIp, insidePort, externalPort);
@@ -232,6 +238,34 @@ export class FlowTable {
     this.#mappings[mapping * MAPPING_WORDS + M_FORWARD] = 0;
     if (this.#mappings[mapping * MAPPING_WORDS + M_FLOWS] === 0) this.unmap(mapping);
     else this.#endMapping(mapping);
+  }
+
+  #isOf(mapping: number, insideIp: Ip4, insidePort: number): boolean {
+    const at = mapping * MAPPING_WORDS;
+    return this.#mappings[at + M_INSIDE_IP] === insideIp && this.#mappings[at + M_INSIDE_PORT] === insidePort;
+  }
+
+  /**
+   * Takes over a flow of another table, with its external port. False: it has one already, there is no room, or the port or the
+   * guest's endpoint is taken otherwise.
+   */
+  restore(flow: Flow): boolean {
+    const { protocol, externalPort, expiresS } = flow;
+    const [insideIp, remoteIp] = [flow.insideIp as Ip4, flow.remoteIp as Ip4];
+    const { insidePort, remotePort } = flow;
+    const before = this.find(protocol, insideIp, insidePort, remoteIp, remotePort, 0);
+    if (before !== NONE || this.full || this.guestFull(insideIp) || expiresS <= 0) return false;
+    let mapping = this.mappingOf(protocol, insideIp, insidePort);
+    if (mapping === NONE && this.mappingAt(protocol, externalPort) === NONE)
+      mapping = this.#map(protocol, insideIp, insidePort, externalPort);
+    if (mapping === NONE || this.mappingPort(mapping) !== externalPort) return false;
+    const opened = this.open(mapping, remoteIp, remotePort);
+    this.setTcpState(opened, flow.tcpState);
+    const at = opened * FLOW_WORDS;
+    this.#flows[at + F_EXPIRES] = expiresS;
+    this.#flows[at + F_SEEN] = flow.seenS;
+    this.#wheel.schedule(opened);
+    return true;
   }
 
   isForward = (mapping: number): boolean => this.#mappings[mapping * MAPPING_WORDS + M_FORWARD] === 1;

@@ -83,6 +83,8 @@ export interface GatewayOptions {
   readonly punt: Punt;
   readonly seed: number;
   readonly flowMemory: SharedArrayBuffer;
+  /** Flows that were open before (packedflows.ts). */
+  readonly flows?: Int32Array | undefined;
   readonly egress: EgressPolicy;
   /** Who calls the service that the host runs for guests; without it there is none. */
   readonly callers?: SharedArrayBuffer | undefined;
@@ -123,6 +125,7 @@ export class Gateway implements GatewayStage {
       seed: options.seed,
       egress: this.egress,
     });
+    if (options.flows !== undefined) this.#nat.restore(options.flows);
     this.#fragments = new Fragments(options.uplink, options.seed);
   }
 

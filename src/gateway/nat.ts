@@ -17,8 +17,9 @@ import * as tcp from '../wire/tcp.ts';
 import * as udp from '../wire/udp.ts';
 import { VNET_NEEDS_CSUM, vnetFlags } from '../wire/vnet.ts';
 import type { Egress } from './egress.ts';
-import type { FlowParts } from './flowmemory.ts';
+import { type Flow, type FlowParts, PORTS } from './flowmemory.ts';
 import { FlowTable } from './flows.ts';
+import { unpackFlows } from './packedflows.ts';
 import * as tcpState from './tcpstate.ts';
 
 export const UDP_S = 300;
@@ -51,6 +52,11 @@ const isSame = (left: NatForward, right: NatForward): boolean =>
   left.guest === right.guest &&
   left.guestPort === right.guestPort;
 
+/** What was read from a file may be anything. */
+const isNattable = ({ protocol, insidePort, externalPort, remotePort }: Flow): boolean =>
+  [ip4.ICMP, ip4.TCP, ip4.UDP].includes(protocol) &&
+  [insidePort, externalPort, remotePort].every(port => port >= 0 && port < PORTS);
+
 export class Nat {
   readonly #flows: FlowTable;
   readonly #address: Ip4;
@@ -63,6 +69,11 @@ export class Nat {
     this.#address = options.address;
     this.#filtering = options.filtering;
     this.#egress = options.egress;
+  }
+
+  /** Takes over flows of a table before this one, as far as they have their places here. */
+  restore(packed: Int32Array): void {
+    for (const flow of unpackFlows(packed)) if (isNattable(flow)) this.#flows.restore(flow);
   }
 
   tick(nowS: number): void {

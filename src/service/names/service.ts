@@ -94,6 +94,11 @@ export class NameService {
     return this.#book.entries(Math.floor(nowMs / 1000));
   }
 
+  /** Tells all that is known at `nowMs`, to a data plane that knows nothing. */
+  tellAgain(nowMs: number): void {
+    this.#say(this.names(nowMs), []);
+  }
+
   #work(): void {
     const burst = this.#queue;
     this.#queue = [];
@@ -105,7 +110,10 @@ export class NameService {
 
   #tell(): void {
     const { learnt, forgotten } = this.#book.changes();
-    if (learnt.length === 0 && forgotten.length === 0) return;
+    if (learnt.length > 0 || forgotten.length > 0) this.#say(learnt, forgotten);
+  }
+
+  #say(learnt: readonly NameEntry[], forgotten: readonly NameEntry[]): void {
     try {
       this.#options.tell(wordsOf(learnt), wordsOf(forgotten));
     } catch (error) {
