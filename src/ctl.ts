@@ -32,6 +32,7 @@ import type {
 } from './control/views.ts';
 import { EXIT, OperatorError, reportAndExit } from './errors.ts';
 import { adviceText, advise, type QemuOptions } from './qemucommand.ts';
+import { restart } from './restartcommand.ts';
 import { type TopOptions, top } from './topcommand.ts';
 import { VERSION } from './version.ts';
 
@@ -245,6 +246,11 @@ doctor.action(async () => {
   print(found, diagnosisText);
   if (found.findings.some(({ severity }) => severity === 'error')) process.exitCode = EXIT.fault;
 });
+
+program
+  .command('restart')
+  .description('another process goes on with ports, leases and flows: of the program as it is on disk now')
+  .action(async () => console.log(`restarted: pid ${await restart(socket())} goes on`));
 
 program
   .command('completion <SHELL>')

@@ -2,9 +2,11 @@
 
 import { readFileSync, rmSync } from 'node:fs';
 import { type CommandLine, parseCommandLine } from './cli.ts';
-import type { Config, Place } from './config.ts';
+import { GivenSettings } from './config/given.ts';
+import { type Config, configOf, type Place } from './config.ts';
 import { reportAndExit } from './errors.ts';
 import { checkHooks } from './events/life.ts';
+import { Predecessor } from './handover/predecessor.ts';
 import { readPresent } from './host/apply.ts';
 import { describe } from './host/changes.ts';
 import { describeForwards } from './host/forwards.ts';
@@ -16,7 +18,7 @@ import { byHand } from './host/resolved.ts';
 import { undoAll } from './host/undo.ts';
 import { openLog } from './log.ts';
 import { checkFolder } from './metadata.ts';
-import { keepWatchdog, notify } from './notify.ts';
+import { keepWatchdog, notify, notifySuccessor } from './notify.ts';
 import { loadNative } from './port/native.ts';
 import { configuredPorts } from './porttable.ts';
 import { checkPrivilege, ownRights } from './privilege.ts';
@@ -51,13 +53,19 @@ async function main(line: CommandLine): Promise<void> {
 async function runSwitch(config: Config, source: Source): Promise<void> {
   checkPrivilege(ownRights(), config.taps);
   const log = await openLog(config.logLevel);
+  const predecessor = await Predecessor.meet();
+  if (predecessor !== undefined) {
+    const { written } = predecessor.hello;
+    config = configOf(new GivenSettings(written, undefined));
+    source = { ...source, written };
+  }
   const ended = new Promise<void>((resolve, reject) => {
     // Again and again: npm passes on what the terminal has sent to all, and the second must not cut the undoing short.
     for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => resolve());
     failed = reject;
   });
   ended.catch(() => undefined); // it may come while the start is under way; it is told of behind that
-  const instance = new Switch(config, log, cause => failed(cause), source);
+  const instance = new Switch(config, log, cause => failed(cause), source, predecessor);
   const network =
     config.uplink.kind === 'bridge' ? `the LAN of ${config.uplink.interface}` : config.subnet.text;
   const summary = `${config.name} serves ${network} on ${configuredPorts(config).join(', ')}`;
@@ -66,12 +74,20 @@ async function runSwitch(config: Config, source: Source): Promise<void> {
     if (source.file === undefined && process.stdin.isTTY) process.emit('SIGTERM');
     else void reload(instance, summary);
   });
-  await instance.start();
+  await instance.start().catch(async (error: unknown) => {
+    await predecessor?.fail((error as Error).message);
+    throw error;
+  });
   log.info(`ready: ${summary}`);
   notify('READY=1', summary);
   const endWatchdog = keepWatchdog(() => instance.answers());
   try {
-    await ended;
+    const pid = await Promise.race([ended, instance.succeeded]);
+    if (pid !== undefined) {
+      notifySuccessor(pid);
+      log.info(`pid ${pid} goes on`);
+      process.exit(0);
+    }
   } finally {
     endWatchdog();
     notify('STOPPING=1', 'undoing what was changed on the host');

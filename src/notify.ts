@@ -20,6 +20,10 @@ export function notify(
   return tell(`${state}\nSTATUS=${status.replaceAll('\n', ' ')}${main}`, socket, send);
 }
 
+/** Tells a service manager that another process is the service's main one. */
+export const notifySuccessor = (pid: number): boolean =>
+  tell(`MAINPID=${pid}`, process.env.NOTIFY_SOCKET, sendDatagram);
+
 const sendDatagram: Send = (path, text) => loadNative().sendUnixDatagram(path, text);
 
 function tell(text: string, socket: string | undefined, send: Send): boolean {

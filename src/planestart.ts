@@ -10,6 +10,8 @@ export interface PlaneParts {
   readonly config: Config;
   readonly gateway: GatewaySettings;
   readonly log: Log;
+  /** Are flows of a killed switch to be gone on with? */
+  readonly restores: boolean;
   portName(index: number): string;
   /** It has ended by itself, and can't be started again. */
   failed(cause: Error): void;
@@ -27,7 +29,7 @@ export function startPlane(parts: PlaneParts): { readonly plane: Plane; end(): P
     routes,
     seed: randomBytes(4).readInt32LE(),
     gateway: parts.gateway,
-    flows: routes ? readFlows(config) : undefined,
+    flows: routes && parts.restores ? readFlows(config) : undefined,
   });
   plane.on('revived', (cause, served) => {
     const at = served < 0 ? 'at no frame' : `at a frame of ${parts.portName(served)}`;

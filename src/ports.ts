@@ -9,11 +9,12 @@ import type { PortSpec } from './dataplane/messages.ts';
 import type { Plane } from './dataplane/plane.ts';
 import { OperatorError } from './errors.ts';
 import { groupId, SOCKET_GROUP } from './host/group.ts';
-import { GuestSockets, type SocketListener } from './host/guestsockets.ts';
+import { GuestSockets, type HeldSocket, type SocketListener } from './host/guestsockets.ts';
 import type { Journal } from './host/journal.ts';
 import type { Locks } from './host/locks.ts';
 import type { Shields } from './host/shield.ts';
-import { TapFollower, type TapListener } from './host/taps.ts';
+import { TapFollower } from './host/taps.ts';
+import type { HeldTap, TapListener } from './host/tapstate.ts';
 import type { Log } from './log.ts';
 import { PcapPorts } from './pcapports.ts';
 import type { Native } from './port/native.ts';
@@ -30,7 +31,15 @@ export interface PortsParts {
   readonly shields: Shields;
   readonly locks: Locks;
   readonly log: Log;
+  /** What is open already, from a switch before this one. */
+  readonly held?: HeldFiles | undefined;
   told(event: { readonly event: 'port-added' | 'port-removed'; readonly port: string }): void;
+}
+
+/** Open files of sockets and taps. */
+export interface HeldFiles {
+  readonly sockets: readonly HeldSocket[];
+  readonly taps: readonly HeldTap[];
 }
 
 /** What a port is held by, though it may be set down. */
@@ -59,6 +68,7 @@ export class Ports {
   readonly #held = new Map<string, Held>();
   /** What the ports were made from, by name. */
   readonly #made = new Map<string, AnyPort>();
+  readonly #adopted = new Set<string>();
   /** Changes go one after the other. */
   #work: Promise<unknown> = Promise.resolve();
   #stopped = false;
@@ -84,7 +94,7 @@ export class Ports {
       removed: name => this.#leave(name),
       warn,
     };
-    this.#taps = new TapFollower(native, config, journal, shields, taps);
+    this.#taps = new TapFollower(native, config, journal, shields, taps, parts.held?.taps);
     this.#sockets = new GuestSockets({
       ...{ native, mtu: config.mtu, listener: sockets },
       group: groupId(SOCKET_GROUP),
@@ -104,6 +114,25 @@ export class Ports {
     plane.on('carrier', (index, up) => this.#carrier(table.nameOf(index), up));
     for (const port of config.ports) this.#start(port);
     await this.#taps.start();
+  }
+
+  /** What is open, for a process that is to go on with it; no guest is let in, no port comes or goes till `goOn`. */
+  hold(): HeldFiles {
+    this.#stopped = true;
+    return { sockets: this.#sockets.hold(), taps: this.#taps.held() };
+  }
+
+  goOn(): void {
+    this.#stopped = false;
+    this.#sockets.goOn();
+  }
+
+  /** Ends all ports, and leaves as it is what they stand on; the taps that were open. */
+  release(): HeldTap[] {
+    this.#sockets.release();
+    const taps = this.#taps.release();
+    this.#captures.closeAll();
+    return taps;
   }
 
   async stop(): Promise<void> {
@@ -208,7 +237,15 @@ export class Ports {
 
   #start(port: PortConfig): void {
     if (port.kind === 'pcap') this.#captures.open(port);
-    else this.#sockets.open(port);
+    else this.#sockets.open(port, this.#heldSocket(port.name));
+  }
+
+  /** Once: what is opened again is opened anew. */
+  #heldSocket(name: string): HeldSocket | undefined {
+    const found = this.#parts.held?.sockets.find(held => held.name === name);
+    if (found === undefined || this.#adopted.has(name)) return undefined;
+    this.#adopted.add(name);
+    return found;
   }
 
   #end({ kind, name }: PortConfig): void {

@@ -6,7 +6,6 @@
  *
  * Stopping goes the other way. A start that fails undoes what it had done.
  */
-import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Captures } from './capture/captures.ts';
 import { monotonicMs } from './clock.ts';
@@ -19,6 +18,7 @@ import type { Views } from './control/views.ts';
 import { BY_ADDRESS, FLOOD } from './dataplane/batch.ts';
 import { type GatewaySettings, UPLINK_PORT } from './dataplane/messages.ts';
 import type { Plane } from './dataplane/plane.ts';
+import { Endings } from './endings.ts';
 import { OperatorError } from './errors.ts';
 import { onlyGuest } from './events/leases.ts';
 import { checkHooks, Life } from './events/life.ts';
@@ -28,21 +28,19 @@ import { makeFolder } from './folder.ts';
 import { Forwarding } from './forwarding.ts';
 import { MAX_NAMES } from './gateway/nametable.ts';
 import type { EgressPolicy } from './gateway/policy.ts';
-import { make, readPresent } from './host/apply.ts';
-import type { Backend } from './host/backend.ts';
-import type { Change } from './host/changes.ts';
-import { ZoneKeeper } from './host/firewalld.ts';
+import type { Predecessor } from './handover/predecessor.ts';
+import { Restart } from './handover/restart.ts';
+import { heldFiles, learnAgain } from './handover/takeover.ts';
+import { readPresent } from './host/apply.ts';
 import { HostForwards } from './host/forwards.ts';
 import { groupId, SOCKET_GROUP } from './host/group.ts';
 import { Journal, journalPath } from './host/journal.ts';
 import { checkLan, checkRoutes } from './host/links.ts';
 import { Locks } from './host/locks.ts';
 import { orphansEnded, signTools } from './host/orphans.ts';
-import { FORWARDING, type Present, plan } from './host/plan.ts';
-import { byHand } from './host/resolved.ts';
 import { Shields } from './host/shield.ts';
 import { portFault } from './host/sockets.ts';
-import { undo, undoStale } from './host/undo.ts';
+import { changeHost } from './hostchanges.ts';
 import { dhcpSettings, egressPolicy, gatewaySettings } from './identity.ts';
 import { openLeases } from './leasestore.ts';
 import type { Log } from './log.ts';
@@ -76,6 +74,7 @@ interface Steered {
   readonly metadata: Metadata;
   readonly naming: Naming | undefined;
   readonly ports: Ports;
+  readonly restart: Restart;
 }
 
 export class Switch {
@@ -94,11 +93,24 @@ export class Switch {
   readonly #gateway: GatewaySettings;
   /** The rules that hold by now. */
   #egress: { readonly config: EgressConfig; readonly policy: EgressPolicy };
-  /** How to end what has been started, in the order of starting. */
-  readonly #endings: (() => unknown)[] = [];
+  readonly #endings: Endings;
+  readonly #predecessor: Predecessor | undefined;
+  #succeeded: (pid: number) => void = () => undefined;
+  /** Resolves when another process has taken over, with its id: then there is nothing to stop. */
+  readonly succeeded = new Promise<number>(resolve => {
+    this.#succeeded = resolve;
+  });
 
   /** `source`: what the configuration was read from. `failed` is called when the data plane ends by itself: then there is nothing left to run. */
-  constructor(config: Config, log: Log, failed: (cause: Error) => void, source: Source) {
+  constructor(
+    config: Config,
+    log: Log,
+    failed: (cause: Error) => void,
+    source: Source,
+    predecessor?: Predecessor,
+  ) {
+    this.#predecessor = predecessor;
+    this.#endings = new Endings(error => log.error({ err: error }, 'while stopping'));
     this.#config = config;
     this.#source = source;
     this.#log = log;
@@ -132,37 +144,41 @@ export class Switch {
   /** Ends everything, as far as it was started, and undoes every change to the host. */
   async stop(): Promise<void> {
     this.#life.stopping();
-    for (const end of this.#endings.splice(0).reverse()) {
-      try {
-        await end();
-      } catch (error) {
-        this.#log.error({ err: error }, 'while stopping');
-      }
-    }
+    await this.#endings.endAll();
   }
 
   async #start(): Promise<void> {
     const config = this.#config;
     checkHooks(config);
     await checkFolder(config.cloudInit);
-    await this.#locks.take(config);
-    this.#endings.push(() => this.#locks.release());
+    const before = this.#predecessor;
+    if (before === undefined) await this.#takeLocks();
     const journal = openJournal(config);
-    if (journal.changes.length > 0) await orphansEnded(config.name);
+    if (journal.changes.length > 0 && before === undefined) await orphansEnded(config.name);
     signTools(config.name);
     const plane = this.#startPlane(); // first: its thread starts while the host is looked at
     const forwarding = this.#forwarding(plane);
-    forwarding.check();
+    if (before === undefined) forwarding.check();
     const [present] = await Promise.all([
       readPresent(config, journal.changes),
       checkRoutes(config),
       checkLan(config),
     ]);
-    const uplink = uplinkOf({ config, native: this.#native, plane, ports: this.#ports, log: this.#log });
-    this.#endings.push(() => uplink.close());
+    if (before !== undefined) {
+      await before.takeControl();
+      await this.#takeLocks();
+    }
+    const uplink = uplinkOf({
+      ...{ config, native: this.#native, plane, ports: this.#ports, log: this.#log },
+      left: before?.hello.tun ?? -1,
+    });
+    this.#endings.addPorts(() => uplink.close());
     await uplink.open();
     const shields = new Shields(config.name, journal, present.backend.shields);
-    await this.#changeHost(journal, present, shields);
+    await changeHost({
+      ...{ config, journal, present, shields, log: this.#log },
+      ...{ locks: this.#locks, endings: this.#endings },
+    });
     if (config.uplink.kind === 'tun' && config.natAddress !== UNSPECIFIED)
       this.#hostForwards = new HostForwards(config, present, journal);
     const names = this.#watchNames(plane);
@@ -172,24 +188,42 @@ export class Switch {
       forwarding.leasesChanged(changes);
     });
     naming?.load(this.#dhcp?.leases() ?? []);
-    this.#endings.push(() => uplink.detach());
-    await uplink.attach();
+    this.#endings.addPorts(() => uplink.detach());
+    if (before === undefined) await uplink.attach();
     await naming?.listen();
     await forwarding.start();
     const metadata = await this.#serveMetadata(plane);
-    const ports = await this.#openPorts({ plane, journal, shields });
+    const left = await before?.takeData();
+    if (left !== undefined) {
+      plane.restore(left.flows, new Int32Array(0)); // before any frame: a guest's next one would open another flow
+      await uplink.attach();
+    }
+    const ports = await this.#openPorts({ plane, journal, shields, held: left && heldFiles(left) });
+    if (left !== undefined) learnAgain(left, plane, this.#ports, this.#log);
     const views = viewsOf(config, plane.memory, {
       ...{ ports: this.#ports, made: ports, dhcp: this.#dhcp, forwarding, life: this.#life, naming },
       egress: () => ({ ...this.#egress, names }),
     });
     const captures = new Captures({ plane, ports: this.#ports });
-    await this.#listen(views, plane, { forwarding, metadata, naming, ports, captures });
+    const restart = new Restart({
+      ...{ plane, table: this.#ports, ports, log: this.#log, tun: uplink.file },
+      written: () => this.#reconfigure?.written() ?? this.#source.written,
+      endControl: () => this.#endings.endControl(),
+      succeeded: pid => this.#succeeded(pid),
+      failed: cause => this.#failed(cause),
+    });
+    await this.#listen(views, plane, { forwarding, metadata, naming, ports, captures, restart });
+  }
+
+  async #takeLocks(): Promise<void> {
+    await this.#locks.take(this.#config);
+    this.#endings.add(() => this.#locks.release());
   }
 
   async #listen(
     views: Views,
     plane: Plane,
-    { forwarding, metadata, naming, ports, captures }: Steered,
+    { forwarding, metadata, naming, ports, captures, restart }: Steered,
   ): Promise<void> {
     const metrics = (figures: ApiFigures): string =>
       metricsText(views, figuresOf(this.#config, plane.memory), figures);
@@ -215,19 +249,20 @@ export class Switch {
         diffConfig: file => reconfigure.diff({ ...file, wins: true }),
         applyConfig: file => reconfigure.apply({ ...file, wins: true }),
         capture: (asked, response) => captures.open(asked, response),
+        restart: () => restart.begin(),
       },
       this.#watched(plane).on,
       undefined,
       metrics,
     );
     await api.listen(groupId(SOCKET_GROUP));
-    this.#endings.push(
+    this.#endings.add(
       () => api.close(),
       () => captures.close(),
     );
     if (this.#config.metrics === undefined) return;
     const exporter = new Exporter(this.#config.metrics, () => metrics(api.figures()));
-    this.#endings.push(() => exporter.close());
+    this.#endings.add(() => exporter.close());
     await exporter.listen();
   }
 
@@ -236,7 +271,7 @@ export class Switch {
       portName: this.#ports.nameOf,
       guestOn: port => onlyGuest(this.#dhcp?.leases() ?? [], port),
     });
-    this.#endings.push(() => watched.stop());
+    this.#endings.add(() => watched.stop());
     return watched;
   }
 
@@ -252,7 +287,7 @@ export class Switch {
   /** DHCP, names, and what knows of reservations, by another configuration. */
   async #serve(
     config: Config,
-    { naming, forwarding, metadata }: Omit<Steered, 'captures' | 'ports'>,
+    { naming, forwarding, metadata }: Omit<Steered, 'captures' | 'ports' | 'restart'>,
   ): Promise<void> {
     const dhcp = this.#dhcp;
     if (dhcp !== undefined && config.dhcp !== undefined) {
@@ -264,13 +299,13 @@ export class Switch {
     metadata.reconfigure(config);
   }
 
-  async #openPorts(parts: Pick<PortsParts, 'plane' | 'journal' | 'shields'>): Promise<Ports> {
+  async #openPorts(parts: Pick<PortsParts, 'plane' | 'journal' | 'shields' | 'held'>): Promise<Ports> {
     const ports = new Ports({
       ...{ ...parts, config: this.#config, native: this.#native, table: this.#ports, locks: this.#locks },
       log: this.#log,
       told: event => this.#life.events.emit(event),
     });
-    this.#endings.push(() => ports.stop());
+    this.#endings.addPorts(() => ports.stop());
     await ports.start();
     return ports;
   }
@@ -289,7 +324,7 @@ export class Switch {
       told: event => this.#life.events.emit(event),
       log: (level, sentence) => this.#log[level](sentence),
     });
-    this.#endings.push(() => metadata.close());
+    this.#endings.add(() => metadata.close());
     await metadata.start();
     return metadata;
   }
@@ -298,64 +333,12 @@ export class Switch {
     const { plane, end } = startPlane({
       ...{ config: this.#config, gateway: this.#gateway, log: this.#log },
       portName: index => this.#ports.nameOf(index),
+      restores: this.#predecessor === undefined,
       failed: cause => this.#failed(cause),
     });
-    this.#endings.push(end);
+    this.#endings.addPorts(end);
     this.#plane = plane;
     return plane;
-  }
-
-  async #changeHost(journal: Journal, present: Present, shields: Shields): Promise<void> {
-    const { name, uplink } = this.#config;
-    this.#sayFirewall(present.backend);
-    const changes: readonly Change[] = plan(this.#config, present);
-    const undone = await undoStale(journal, [...changes, ...(await this.#tapsLeft(journal, shields))]);
-    if (undone > 0) this.#log.info(`undid ${undone} changes that a killed instance had left`);
-    journal.record(changes);
-    // All that is in the journal, but for the taps and links, which the follower sees to when it has come so far.
-    this.#endings.push(async () => {
-      await this.#locks.needNoMore();
-      await undo(
-        journal,
-        journal.changes.filter(change => change.kind !== 'tap' && change.kind !== 'link'),
-      );
-    });
-    if (uplink.kind === 'tun') await this.#locks.need(FORWARDING, present.sysctl(FORWARDING) ?? '1', name);
-    await make(changes, sentence => this.#log.warn(sentence));
-    const hint = byHand(this.#config, present.resolved);
-    if (hint !== undefined) this.#log.info(hint);
-    // IPv6 on the uplink would let the host talk to what no guest sees; the setting goes with the interface.
-    if (uplink.kind === 'tun') writeIfPresent(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1');
-    this.#keepZone(changes);
-  }
-
-  #sayFirewall({ name, reason, nat }: Backend): void {
-    const { firewall, lan, uplink } = this.#config;
-    this.#log.info(`firewall: ${name}, for ${reason}`);
-    if (nat !== 'none' || firewall === 'none' || uplink.kind !== 'tun') return;
-    const lacks = 'neither nft nor iptables is installed';
-    if (lan !== undefined)
-      throw new OperatorError(`--lan ${lan}: ${lacks}; apt-get install nftables`, { code: 'MissingTool' });
-    this.#log.warn(`${lacks}, so guests can reach the host but not the outside; apt-get install nftables`);
-  }
-
-  #keepZone(changes: readonly Change[]): void {
-    const zone = changes.find(change => change.kind === 'zone');
-    if (zone === undefined) return;
-    const keeper = new ZoneKeeper(zone, text => this.#log.warn(text));
-    this.#endings.push(() => keeper.stop());
-  }
-
-  /** What a killed instance has left of taps that are wanted again: a guest may hold them. */
-  async #tapsLeft(journal: Journal, shields: Shields): Promise<Change[]> {
-    const names = this.#config.taps.map(tap => tap.name);
-    const left = journal.changes.filter(
-      change =>
-        (change.kind === 'tap' && names.includes(change.name)) ||
-        (change.kind === 'link' && names.includes(change.interface)),
-    );
-    const raised = await Promise.all(names.map(name => shields.changesFor(name)));
-    return [...left, ...raised.flat()];
   }
 
   #forwarding(plane: Plane): Forwarding {
@@ -373,7 +356,7 @@ export class Switch {
     const { dns } = this.#config;
     if (dns === undefined) return undefined;
     const naming = new Naming({ config: this.#config, plane, watched, log: this.#log }, dns);
-    this.#endings.push(() => naming.close());
+    this.#endings.add(() => naming.close());
     return naming;
   }
 
@@ -400,7 +383,7 @@ export class Switch {
       if (ingress !== UPLINK_PORT && !isDns(frame)) service.handle(frame, ingress, Date.now());
     });
     const ticks = setInterval(() => service.tick(), DHCP_TICK_MS).unref();
-    this.#endings.push(
+    this.#endings.add(
       () => this.#life.stop(),
       () => service.close(),
       () => clearInterval(ticks),
@@ -445,12 +428,4 @@ function openJournal(config: Config): Journal {
     );
   }
   return new Journal(journalPath(config));
-}
-
-function writeIfPresent(path: string, value: string): void {
-  try {
-    writeFileSync(path, value);
-  } catch {
-    // this kernel has no IPv6
-  }
 }

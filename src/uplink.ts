@@ -17,6 +17,8 @@ import type { Native } from './port/native.ts';
 import { type PortTable, uplinkName } from './porttable.ts';
 
 export interface Uplink {
+  /** The tun's, once it is open; -1: there is none. */
+  readonly file: number;
   /** Takes what it stands on, before anything of the host is changed; throws a sentence when it can't be had. */
   open(): Promise<void>;
   /** Gives the data plane its port, when the host is as it shall be. */
@@ -31,6 +33,8 @@ export interface UplinkParts {
   readonly plane: Plane;
   readonly ports: PortTable;
   readonly log: Log;
+  /** A tun that is open and set up already; -1: there is none. */
+  readonly left: number;
 }
 
 export function uplinkOf(parts: UplinkParts): Uplink {
@@ -42,7 +46,13 @@ export function uplinkOf(parts: UplinkParts): Uplink {
     case 'bridge':
       return lanUplink(parts, parts.config.uplink.interface);
     case 'none':
-      return { open: async () => {}, attach: async () => {}, detach: () => {}, close: async () => {} };
+      return {
+        file: -1,
+        open: async () => {},
+        attach: async () => {},
+        detach: () => {},
+        close: async () => {},
+      };
   }
 }
 
@@ -60,15 +70,18 @@ export function describeUplink(config: Config): string[] {
   }
 }
 
-function tunUplink({ config, native, plane, ports }: UplinkParts): Uplink {
+function tunUplink({ config, native, plane, ports, left }: UplinkParts): Uplink {
   const { name, mtu } = config;
-  let fd = -1;
+  let fd = left;
   return {
+    get file() {
+      return fd;
+    },
     open: async () => {
-      fd = openTun(native, name);
+      if (left < 0) fd = openTun(native, name);
     },
     attach: async () => {
-      await setUpUplink(config);
+      if (left < 0) await setUpUplink(config);
       plane.attach(UPLINK_PORT, { name, kind: 'tun', fd, mtu });
       ports.attached(name, 'tun', undefined);
       ports.carrier(name, true);
@@ -120,6 +133,7 @@ function passtUplink({ config, native, plane, ports, log }: UplinkParts): Uplink
     if (index === UPLINK_PORT) passt.gone(fault);
   });
   return {
+    file: -1,
     open: () => passt.open(),
     attach: async () => passt.serve(),
     detach,
@@ -133,6 +147,7 @@ function lanUplink({ native, plane, ports, log }: UplinkParts, name: string): Up
     if (index === UPLINK_PORT) follower?.gone();
   });
   return {
+    file: -1,
     open: async () => checkBridgeable(native, name),
     attach: async () => {
       follower = new LanFollower(native, name, {

@@ -144,6 +144,14 @@ export const ROUTES: readonly Route[] = [
     act: ({ actions }, { path }) => actions.resetCloudInit(path.port as string),
   },
   {
+    method: 'POST',
+    path: '/v1/restart',
+    summary: 'Start another process, which goes on with ports, leases and flows',
+    status: 202,
+    answer: schemas.successor,
+    act: async ({ actions }) => ({ pid: await actions.restart() }),
+  },
+  {
     method: 'GET',
     path: '/v1/config',
     summary: 'What the switch does, as a file would say it',

@@ -170,6 +170,11 @@ export const dnsView = name(
   }),
 );
 
+export const successor = name(
+  'Successor',
+  z.strictObject({ pid: count.describe('of the process that takes over, right after this answer') }),
+);
+
 export const statusView = name(
   'Status',
   z.strictObject({

@@ -55,6 +55,8 @@ export interface Actions {
   removePort(name: string): Promise<void>;
   /** Up, or down whatever its guest does. */
   setPort(name: string, up: boolean): Promise<void>;
+  /** Starts another process that goes on with everything; its id, when it is ready to. */
+  restart(): Promise<number>;
   /** What the switch does, as a file would say it. */
   config(): unknown;
   /** What applying a file would change. */

@@ -4,7 +4,7 @@
  *
  *   receive a burst ─ stages ─ sort rows into one list a port ─ transmit each list
  */
-import type { Port } from '../port/port.ts';
+import type { Port, Rest } from '../port/port.ts';
 import { GONE } from '../port/port.ts';
 import { Tails } from '../port/tails.ts';
 import type { Mac } from '../wire/address.ts';
@@ -102,6 +102,11 @@ export class Dataplane {
     this.#lists.close(index);
     this.fdb.flush(index);
     this.#listFlooded();
+  }
+
+  /** What a port holds of its peer's bytes. */
+  rest(index: number): Rest | undefined {
+    return this.#ports[index]?.rest?.();
   }
 
   /** One burst from each port; true when there was a frame. What tests and replays turn. */

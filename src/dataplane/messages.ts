@@ -2,7 +2,7 @@
 import type { NatFiltering } from '../config.ts';
 import type { NatForward } from '../gateway/nat.ts';
 import type { EgressPolicy } from '../gateway/policy.ts';
-import type { PortKind } from '../port/port.ts';
+import type { PortKind, Rest } from '../port/port.ts';
 import type { Ip4, Mac } from '../wire/address.ts';
 import type { CaptureSpec } from './capture.ts';
 
@@ -70,8 +70,8 @@ interface FileSpec<Kind extends PortKind> {
 
 export type PortSpec =
   | FileSpec<'tap' | 'packet' | 'tun'>
-  /** A connected socket. */
-  | FileSpec<'stream'>
+  /** A connected socket, with what a port before this one held of it. */
+  | (FileSpec<'stream'> & { readonly rest?: Rest | undefined })
   /** A bound socket. `peer`: whom frames go to; undefined: to whoever sent the last. */
   | (FileSpec<'dgram'> & { readonly peer: string | undefined })
   /** A connected socket, on which the front end says where its rings are. */
@@ -108,6 +108,10 @@ export type Command =
       readonly port: number;
       readonly aliasPort: number;
     }
+  /** Flows and MACs of a switch before this one: packed, and four words each (the FDB's key and last octets, port, second). */
+  | { readonly number: number; readonly do: 'restore'; readonly flows: Int32Array; readonly macs: Int32Array }
+  /** Take a port out, and say what it holds of its peer's bytes. */
+  | { readonly number: number; readonly do: 'yield'; readonly index: number }
   /** Nothing but to say that it is carried out: a sign of life. */
   | { readonly number: number; readonly do: 'answer' }
   | { readonly number: number; readonly do: 'capture'; readonly capture: CaptureSpec }
@@ -132,6 +136,8 @@ export type Event = {
     }
   /** Its guest has come or gone. */
   | { readonly what: 'carrier'; readonly up: boolean }
+  /** It was taken out by 'yield'. */
+  | { readonly what: 'yielded'; readonly rest: Rest }
 );
 
 /** The index of the uplink among the ports; guests' ports follow it. */

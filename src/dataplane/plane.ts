@@ -12,6 +12,7 @@ import type { NatForward } from '../gateway/nat.ts';
 import { packFlows } from '../gateway/packedflows.ts';
 import type { EgressPolicy } from '../gateway/policy.ts';
 import { loadNative } from '../port/native.ts';
+import type { Rest } from '../port/port.ts';
 import type { CaptureSpec } from './capture.ts';
 import { counterMemory } from './counters.ts';
 import { clearFdb, fdbMemory } from './fdb.ts';
@@ -67,6 +68,7 @@ export class Plane extends EventEmitter<PlaneEvents> {
   #unsignalled = -1;
   /** By port index: the number of the command that attached what is there now. */
   readonly #attachments = new Map<number, number>();
+  readonly #yielded = new Map<number, (rest: Rest) => void>();
   #stopping = false;
   #dead = false;
 
@@ -95,7 +97,8 @@ export class Plane extends EventEmitter<PlaneEvents> {
     worker.on('message', (event: Event) => {
       if (this.#attachments.get(event.index) !== event.attachment) return;
       if (event.what === 'gone') this.emit('gone', event.index, event.fault);
-      else this.emit('carrier', event.index, event.up);
+      else if (event.what === 'carrier') this.emit('carrier', event.index, event.up);
+      else this.#yielded.get(event.index)?.(event.rest);
     });
     worker.on('error', error => this.#end(worker, error));
     worker.on('exit', code =>
@@ -114,6 +117,20 @@ export class Plane extends EventEmitter<PlaneEvents> {
     this.#attachments.delete(index);
     this.#standing.note({ do: 'detach', index });
     this.#command({ do: 'detach', index });
+  }
+
+  /** Takes a port out, and resolves with what it holds of its peer's bytes. */
+  yield(index: number): Promise<Rest> {
+    const rest = new Promise<Rest>(resolve => {
+      this.#yielded.set(index, resolve);
+    });
+    this.#command({ do: 'yield', index });
+    return rest;
+  }
+
+  /** Flows and MACs of a switch before this one; see the command. */
+  restore(flows: Int32Array, macs: Int32Array): void {
+    this.#command({ do: 'restore', flows, macs });
   }
 
   /** Forgets what was learnt on a port. */

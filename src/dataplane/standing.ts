@@ -20,6 +20,7 @@ export class Standing {
         this.#ports.set(order.index, order.port);
         break;
       case 'detach':
+      case 'yield':
         this.#ports.delete(order.index);
         break;
       case 'capture':

@@ -1,6 +1,7 @@
 /** The data-plane thread: builds the data plane over the shared memory and runs the loop till it is told to stop. */
 import { setPriority } from 'node:os';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { monotonicMs } from '../clock.ts';
 import { Gateway } from '../gateway/gateway.ts';
 import { DgramPort } from '../port/dgram.ts';
 import { loadNative } from '../port/native.ts';
@@ -27,6 +28,8 @@ const acknowledged = new Int32Array(settings.memory.acknowledged);
 let own: boolean | undefined;
 const epoll = native.epollCreate();
 
+/** Of a MAC in a command. */
+const MAC_WORDS = 4;
 /** Of this thread alone: frames go before the control plane's work and other programs'. */
 const NICENESS = -10;
 try {
@@ -98,7 +101,7 @@ function open(index: number, spec: PortSpec): Port {
     case 'dgram':
       return new DgramPort(spec.name, spec.fd, spec.mtu, spec.peer, hostOf(index));
     case 'stream':
-      return new StreamPort(spec.name, spec.fd, spec.mtu, hostOf(index));
+      return new StreamPort(spec.name, spec.fd, spec.mtu, hostOf(index), spec.rest);
     case 'pcap':
       return spec.mode === 'record'
         ? new RecordPort(spec.name, spec.fd, spec.memory, spec.snapLength)
@@ -125,9 +128,27 @@ function obey(command: Command): boolean {
     dataplane.attach(command.index, open(command.index, { ...command.port, fd }));
     native.epollAdd(epoll, fd, command.index);
     polled.set(command.index, fd);
+    if (command.port.kind === 'stream' && command.port.rest !== undefined)
+      dataplane.serve(command.index, monotonicMs()); // what is there already wakes nobody
   } else if (command.do === 'detach') {
     unpoll(command.index);
     dataplane.detach(command.index);
+  } else if (command.do === 'yield') {
+    const nothing = new Uint8Array(0);
+    const rest = dataplane.rest(command.index) ?? { received: nothing, unsent: nothing };
+    unpoll(command.index);
+    dataplane.detach(command.index);
+    tell(command.index, { what: 'yielded', rest });
+  } else if (command.do === 'restore') {
+    gateway?.restore(command.flows);
+    const { macs } = command;
+    for (let at = 0; at < macs.length; at += MAC_WORDS)
+      dataplane.fdb.learn(
+        macs[at] as number,
+        macs[at + 1] as number,
+        macs[at + 2] as number,
+        macs[at + 3] as number,
+      );
   } else if (command.do === 'flush') {
     dataplane.fdb.flush(command.index);
   } else if (command.do === 'clear') {

@@ -125,8 +125,13 @@ export class Gateway implements GatewayStage {
       seed: options.seed,
       egress: this.egress,
     });
-    if (options.flows !== undefined) this.#nat.restore(options.flows);
+    if (options.flows !== undefined) this.restore(options.flows);
     this.#fragments = new Fragments(options.uplink, options.seed);
+  }
+
+  /** Takes over flows of a gateway before this one, packed. */
+  restore(flows: Int32Array): void {
+    this.#nat.restore(flows);
   }
 
   tick(nowMs: number, lost: Lost): void {

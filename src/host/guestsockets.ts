@@ -11,6 +11,7 @@ import type { SocketConfig } from '../config.ts';
 import type { PortSpec } from '../dataplane/messages.ts';
 import { OperatorError } from '../errors.ts';
 import type { Native } from '../port/native.ts';
+import type { Rest } from '../port/port.ts';
 
 /** Who may connect: the owner and the socket's group. */
 const SOCKET_MODE = 0o660;
@@ -46,6 +47,18 @@ interface Opened {
   readonly guests: Map<string, number>;
 }
 
+/** A socket that is open already, and its guests' connections. */
+export interface HeldSocket {
+  readonly name: string;
+  /** Listening, or of datagrams; -1: none. */
+  readonly fd: number;
+  readonly guests: readonly {
+    readonly name: string;
+    readonly fd: number;
+    readonly rest?: Rest | undefined;
+  }[];
+}
+
 export class GuestSockets {
   readonly #parts: SocketParts;
   readonly #opened = new Map<string, Opened>();
@@ -58,20 +71,56 @@ export class GuestSockets {
   }
 
   /** Makes a port's socket, or begins to look for its peer; throws a sentence when the path can't be had. */
-  open(config: SocketConfig): void {
+  open(config: SocketConfig, held?: HeldSocket): void {
     const { native } = this.#parts;
     const nothing = { config, watch: undefined, retry: undefined, guests: new Map<string, number>() };
     if (config.kind !== 'dgram' && config.mode === 'client') {
       const opened: Opened = { ...nothing, fd: -1, inode: undefined };
       this.#opened.set(config.name, opened);
-      this.#connect(opened);
+      const [guest] = held?.guests ?? [];
+      if (guest === undefined) this.#connect(opened);
+      else this.#serve(opened, guest.name, guest.fd, guest.rest);
       return;
     }
-    const fd = this.#make(config);
+    const fd = held?.fd ?? this.#make(config);
     const opened: Opened = { ...nothing, fd, inode: inodeOf(config.path) };
     this.#opened.set(config.name, opened);
     if (config.kind === 'dgram') this.#serve(opened, config.name, fd);
-    else opened.watch = native.watch(fd, () => this.#accept(opened));
+    else {
+      for (const { name, fd, rest } of held?.guests ?? [])
+        if (name === config.name || this.#parts.listener.added(name, config.kind))
+          this.#serve(opened, name, fd, rest);
+        else native.close(fd);
+      this.#watch(opened);
+    }
+  }
+
+  #watch(opened: Opened): void {
+    opened.watch = this.#parts.native.watch(opened.fd, () => this.#accept(opened));
+  }
+
+  /** Lets nobody in any more, and tells what is open. Rings are their worker's: front ends of vhost-user join anew. */
+  hold(): HeldSocket[] {
+    return [...this.#opened.values()].map(({ config, fd, guests, watch }) => {
+      watch?.close();
+      const kept = config.kind === 'stream' ? [...guests] : [];
+      return { name: config.name, fd, guests: kept.map(([name, fd]) => ({ name, fd })) };
+    });
+  }
+
+  /** Lets guests in again. */
+  goOn(): void {
+    for (const opened of this.#opened.values()) if (opened.watch !== undefined) this.#watch(opened);
+  }
+
+  /** Ends all ports, and leaves their sockets to who has them too. */
+  release(): void {
+    for (const opened of this.#opened.values()) {
+      clearTimeout(opened.retry);
+      for (const name of [...opened.guests.keys()])
+        this.#end(opened, name, 'another process goes on with it');
+    }
+    this.#opened.clear();
   }
 
   /** Ends a port, with all its guests' connections. */
@@ -101,7 +150,7 @@ export class GuestSockets {
     return true;
   }
 
-  #serve(opened: Opened, name: string, fd: number): void {
+  #serve(opened: Opened, name: string, fd: number, rest?: Rest): void {
     const { config } = opened;
     const { mtu, listener } = this.#parts;
     opened.guests.set(name, fd);
@@ -109,7 +158,7 @@ export class GuestSockets {
     this.#warned.delete(config.name);
     const file = { name, fd, mtu };
     if (config.kind === 'dgram') listener.attach(name, { ...file, kind: 'dgram', peer: config.peer });
-    else if (config.kind === 'stream') listener.attach(name, { ...file, kind: 'stream' });
+    else if (config.kind === 'stream') listener.attach(name, { ...file, kind: 'stream', rest });
     else listener.attach(name, { ...file, kind: 'vhost-user', queues: config.queues });
   }
 

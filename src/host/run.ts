@@ -1,8 +1,10 @@
 /** The only place that starts other programs. No shell, bounded time, and an error that says what the program said. */
 import { execFile, spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { OperatorError } from '../errors.ts';
+import { MARK } from './orphans.ts';
 
 const TIMEOUT_MS = 10_000;
 const MAX_OUTPUT = 64 << 20;
@@ -131,6 +133,30 @@ export function start(tool: string, words: readonly string[], file: number): Run
       clearTimeout(timer);
     },
   };
+}
+
+/** A process that is to go on with what this one does. */
+export interface Successor {
+  readonly pid: number;
+  /** Ends with the process. */
+  readonly channel: Socket;
+  kill(): void;
+}
+
+/**
+ * Starts this program again, as it was started, whatever it has become on disk: the channel is its file 3, and `files` are those
+ * behind. `variable` is set in its environment. It is no child that anybody waits for.
+ */
+export function startSuccessor(files: readonly number[], variable: string): Successor {
+  const { [MARK]: _mark, ...env } = process.env; // it is no tool of ours
+  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+    stdio: ['ignore', 'inherit', 'inherit', 'pipe', ...files],
+    env: { ...env, [variable]: String(process.pid) },
+  });
+  const channel = child.stdio[3] as Socket;
+  child.on('error', () => channel.destroy());
+  child.unref();
+  return { pid: child.pid ?? 0, channel, kill: () => void child.kill('SIGKILL') };
 }
 
 const howEnded = (code: number | null, signal: NodeJS.Signals | null): string =>

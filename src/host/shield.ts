@@ -35,8 +35,8 @@ export class Shields {
     return shieldOf(this.#name, tap, { sysctl: key => sysctlBefore(key, left) }, by);
   }
 
-  /** Cuts the host's stack off from interfaces, in one go; call it before they are set up. Twice does no harm. */
-  async raise(taps: readonly string[]): Promise<void> {
+  /** Cuts the host's stack off from interfaces, in one go; call it before they are set up. Twice does no harm. `raised`: another process has done it. */
+  async raise(taps: readonly string[], raised = false): Promise<void> {
     const all: Change[] = [];
     for (const tap of taps.filter(candidate => !this.#raised.has(candidate))) {
       const changes = await this.changesFor(tap);
@@ -44,7 +44,7 @@ export class Shields {
       all.push(...changes);
     }
     this.#journal.record(all);
-    await make(all);
+    if (!raised) await make(all);
   }
 
   /** Takes the shield off an interface, which may be gone: then the kernel has taken off most of it. */

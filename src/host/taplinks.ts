@@ -1,6 +1,8 @@
 /** Taps by their index or alias: opened, found and deleted, in our namespace and in all named ones, where they may have gone. */
+import { fstatSync } from 'node:fs';
 import type { Native } from '../port/native.ts';
-import { type LinkEvent, linkEvents, linkRequest } from './netlink.ts';
+import { TAP_QUEUE } from './changes.ts';
+import { aliasRequest, type LinkEvent, linkEvents, linkRequest } from './netlink.ts';
 import { type Netns, namedNetns } from './netns.ts';
 import { run } from './run.ts';
 
@@ -44,6 +46,37 @@ export function openDeviceEnd(native: Native, ifindex: number, netns: Netns | un
     } catch (error) {
       if ((error as NodeJS.ErrnoException).code !== 'ENODEV' || tries === 0) throw error;
     }
+  }
+}
+
+/** A new persistent tap, by a netlink socket's way to its alias. */
+export function makeTap(
+  native: Native,
+  netlink: number,
+  { name, alias, mtu }: { readonly name: string; readonly alias: string; readonly mtu: number },
+): { readonly ifindex: number } {
+  const opened = native.openTun({ name, mode: 'tap', netns: -1, mustExist: false, ifindex: 0 });
+  try {
+    native.netlinkSend(netlink, aliasRequest(opened.ifindex, alias));
+    native.setMtu(name, mtu, -1);
+    native.setQueue(name, TAP_QUEUE, -1);
+    // Last: until then a kill takes it along, from now on undo finds it by its alias.
+    native.setPersist(opened.fd, true);
+  } finally {
+    native.close(opened.fd);
+  }
+  return opened;
+}
+
+/** The namespace that a device is in, by its inode; undefined: the device has gone. */
+export function netnsInode(native: Native, fd: number): number | undefined {
+  try {
+    const netns = native.deviceNetns(fd);
+    const { ino } = fstatSync(netns);
+    native.close(netns);
+    return ino;
+  } catch {
+    return undefined;
   }
 }
 

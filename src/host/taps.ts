@@ -13,44 +13,25 @@
  *     ▲                  │ deleted                  │ namespace or device deleted
  *     └──────────────────┴──────────────────────────┘
  */
-import { fstatSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import type { Config, TapConfig } from '../config.ts';
-import type { PortSpec } from '../dataplane/messages.ts';
 import { OperatorError } from '../errors.ts';
 import type { Native } from '../port/native.ts';
-import { type Change, TAP_QUEUE, type TapChange } from './changes.ts';
+import type { Change, TapChange } from './changes.ts';
+import { isBusy, isGone, messageOf } from './faults.ts';
 import type { Journal } from './journal.ts';
-import {
-  aliasRequest,
-  GROUP_LINK,
-  type LinkEvent,
-  linkDump,
-  linkEvents,
-  linkRequest,
-  RTM_DELLINK,
-} from './netlink.ts';
+import { GROUP_LINK, type LinkEvent, linkDump, linkEvents, linkRequest, RTM_DELLINK } from './netlink.ts';
 import { findNetns, type Netns, nameOfInode, openNetns } from './netns.ts';
 import { run } from './run.ts';
 import type { Shields } from './shield.ts';
-import { deleteByAlias, deleteTap, findTap, isUp, openDeviceEnd } from './taplinks.ts';
-import { concerns, newTap, type Place, type Tap } from './tapstate.ts';
+import { deleteByAlias, deleteTap, findTap, isUp, makeTap, netnsInode, openDeviceEnd } from './taplinks.ts';
+import { concerns, type HeldTap, newTap, type Place, type Tap, type TapListener } from './tapstate.ts';
 import { undo } from './undo.ts';
 
 const ENOBUFS = -105;
 const STOPS = 'the switch stops';
 /** How often taps in other namespaces are looked after: the kernel tells nothing of those. */
 const VISIT_MS = 500;
-
-export interface TapListener {
-  /** The tap is served at this end from now on; the file stays open till `detach` has returned. */
-  attach(name: string, port: PortSpec, netns: string | undefined): void;
-  detach(name: string, reason: string): void;
-  /** Does somebody hold the other end of the interface? */
-  carrier(name: string, up: boolean): void;
-  /** The tap has gone from one foreign namespace to another. */
-  located(name: string, netns: string): void;
-  warn(sentence: string): void;
-}
 
 export class TapFollower {
   readonly #native: Native;
@@ -66,9 +47,19 @@ export class TapFollower {
   /** Events are taken one after the other: each may wait for a tool. */
   #work: Promise<void> = Promise.resolve();
   readonly #ownInode = statSync('/proc/self/ns/net').ino;
+  /** Taken as they are, instead of being looked for. */
+  readonly #held: readonly HeldTap[];
   #stopped = false;
 
-  constructor(native: Native, config: Config, journal: Journal, shields: Shields, listener: TapListener) {
+  constructor(
+    native: Native,
+    config: Config,
+    journal: Journal,
+    shields: Shields,
+    listener: TapListener,
+    held: readonly HeldTap[] = [],
+  ) {
+    this.#held = held;
     this.#native = native;
     this.#config = config;
     this.#journal = journal;
@@ -165,6 +156,23 @@ export class TapFollower {
     this.#native.close(this.#netlink);
   }
 
+  /** What is open, by now. */
+  held(): HeldTap[] {
+    return this.#taps.flatMap(({ config: { name }, end, ifindex, netns, fd }) =>
+      end === 'none' ? [] : [{ name, end, ifindex, netns, fd }],
+    );
+  }
+
+  /** Closes what is open, for another process goes on with it, and follows the taps no more; what was open. */
+  release(): HeldTap[] {
+    const held = this.held();
+    this.#stopped = true;
+    this.#watch.close();
+    clearInterval(this.#lookAround);
+    for (const tap of this.#taps) this.#leave(tap, 'another process goes on with it');
+    return held;
+  }
+
   async #restore(tap: Tap, reason: string): Promise<void> {
     const { end, ifindex } = tap;
     this.#leave(tap, reason);
@@ -207,8 +215,10 @@ export class TapFollower {
     const here = taps.filter(tap => tap.config.netns === undefined && this.#madeBefore(tap) === undefined);
     for (const tap of here)
       if (this.#indexOf(tap.config.name) === undefined) this.#make(tap, tap.config.name);
-    return here.filter(tap => tap.config.end !== 'device').map(tap => tap.config.name);
+    return here.filter(tap => tap.config.end !== 'device' && !this.#isHeld(tap)).map(tap => tap.config.name);
   }
+
+  #isHeld = (tap: Tap): boolean => this.#held.some(({ name, fd }) => name === tap.config.name && fd >= 0);
 
   /** What the journal of a killed instance says of the tap. */
   #madeBefore(tap: Tap): TapChange | undefined {
@@ -219,12 +229,27 @@ export class TapFollower {
   async #begin(tap: Tap): Promise<void> {
     const before = this.#madeBefore(tap);
     tap.made ??= before;
+    const held = this.#held.find(({ name }) => name === tap.config.name);
+    if (held !== undefined && held.fd >= 0) return this.#adopt(tap, held);
     // One that a killed instance made may be anywhere by now, under any name; its guest is to keep it.
     const found = before === undefined ? undefined : await findTap(tap.alias);
     if (before !== undefined && found === undefined) this.#disown(tap);
     if (found?.netns !== undefined) this.#openDevice(tap, openNetns(found.netns), found.ifindex);
     else if (tap.config.netns !== undefined) await this.#beginElsewhere(tap, tap.config.netns);
     else await this.#beginHere(tap, found?.ifindex);
+  }
+
+  /** Serves a tap by a file that another process has opened. */
+  async #adopt(tap: Tap, { end, ifindex, netns, fd }: HeldTap): Promise<void> {
+    const isDevice = end === 'device';
+    if (!isDevice) {
+      tap.shielded = this.#native.interfaceName(ifindex, -1);
+      await this.#shields.raise([tap.shielded], true);
+    }
+    Object.assign(tap, { fd, ifindex, end, netns, carrier: isDevice });
+    this.#attach(tap, isDevice ? 'tap' : 'packet');
+    this.#listener.carrier(tap.config.name, isDevice);
+    if (!isDevice) this.#native.netlinkSend(this.#netlink, linkRequest(ifindex)); // the answer may say otherwise
   }
 
   async #beginHere(tap: Tap, known: number | undefined): Promise<void> {
@@ -251,21 +276,11 @@ export class TapFollower {
   }
 
   /** A new persistent tap with our alias, in the journal before it exists. */
-  #make(tap: Tap, name: string): { ifindex: number } {
+  #make(tap: Tap, name: string): { readonly ifindex: number } {
     const change: TapChange = { kind: 'tap', name: tap.config.name, alias: tap.alias };
     if (tap.made === undefined) this.#journal.record([change]);
     tap.made ??= change;
-    const opened = this.#native.openTun({ name, mode: 'tap', netns: -1, mustExist: false, ifindex: 0 });
-    try {
-      this.#native.netlinkSend(this.#netlink, aliasRequest(opened.ifindex, tap.alias));
-      this.#native.setMtu(name, this.#config.mtu, -1);
-      this.#native.setQueue(name, TAP_QUEUE, -1);
-      // Last: until then a kill takes it along, from now on undo finds it by its alias.
-      this.#native.setPersist(opened.fd, true);
-    } finally {
-      this.#native.close(opened.fd);
-    }
-    return opened;
+    return makeTap(this.#native, this.#netlink, { name, alias: tap.alias, mtu: this.#config.mtu });
   }
 
   /** Serves the interface end, in our namespace. */
@@ -318,7 +333,7 @@ export class TapFollower {
     for (const tap of this.#taps) {
       if (tap.busy !== undefined) this.#tryAgain(tap, tap.busy);
       if (tap.end !== 'device' || tap.netns === undefined) continue;
-      const inode = this.#netnsInode(tap.fd);
+      const inode = netnsInode(this.#native, tap.fd);
       const name = inode === undefined ? undefined : nameOfInode(inode, tap.netns);
       if (name === undefined && inode !== this.#ownInode) {
         if (tap.made !== undefined) this.#unpersist(tap);
@@ -338,17 +353,6 @@ export class TapFollower {
       if (netns !== undefined) this.#openDevice(tap, netns, at.ifindex);
     } catch (error) {
       if (isBusy(error)) tap.busy = at;
-    }
-  }
-
-  #netnsInode(fd: number): number | undefined {
-    try {
-      const netns = this.#native.deviceNetns(fd);
-      const { ino } = fstatSync(netns);
-      this.#native.close(netns);
-      return ino;
-    } catch {
-      return undefined;
     }
   }
 
@@ -405,7 +409,7 @@ export class TapFollower {
     // An event tells of a past moment: the link may have gone on since.
     if (this.#indexOf(event.name) !== event.ifindex) return;
     // Somebody may have made another of that name while ours is away.
-    if (tap.end === 'device' && this.#netnsInode(tap.fd) !== this.#ownInode) return;
+    if (tap.end === 'device' && netnsInode(this.#native, tap.fd) !== this.#ownInode) return;
     this.#leave(tap, 'it is back');
     await this.#join(tap, event.ifindex);
   }
@@ -458,11 +462,3 @@ export class TapFollower {
     }
   }
 }
-
-const messageOf = (error: unknown): string => (error instanceof Error ? error.message : String(error));
-
-/** Was there no interface of that index or name? */
-const isGone = (error: unknown): boolean =>
-  ['ENODEV', 'ENXIO'].includes((error as NodeJS.ErrnoException).code ?? '');
-
-const isBusy = (error: unknown): boolean => error instanceof OperatorError && error.code === 'Busy';

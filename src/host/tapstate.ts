@@ -1,5 +1,6 @@
 /** What the follower knows of a tap, and which of the kernel's link events are about it: no system call in here. */
 import type { TapConfig } from '../config.ts';
+import type { PortSpec } from '../dataplane/messages.ts';
 import type { TapChange } from './changes.ts';
 import { type LinkEvent, RTM_DELLINK } from './netlink.ts';
 import { aliasOf } from './plan.ts';
@@ -26,6 +27,27 @@ export interface Tap {
   carrier: boolean;
   /** Counts attachments: what is said of an earlier one is not about this one, though its file may have the same number. */
   attachment: number;
+}
+
+export interface TapListener {
+  /** The tap is served at this end from now on; the file stays open till `detach` has returned. */
+  attach(name: string, port: PortSpec, netns: string | undefined): void;
+  detach(name: string, reason: string): void;
+  /** Does somebody hold the other end of the interface? */
+  carrier(name: string, up: boolean): void;
+  /** The tap has gone from one foreign namespace to another. */
+  located(name: string, netns: string): void;
+  warn(sentence: string): void;
+}
+
+/** A tap that is open already. */
+export interface HeldTap {
+  readonly name: string;
+  readonly end: 'interface' | 'device';
+  readonly ifindex: number;
+  readonly netns: string | undefined;
+  /** -1: to be opened anew. */
+  readonly fd: number;
 }
 
 /** A tap that nothing is known of yet, for the switch of this name. */

@@ -12,6 +12,14 @@ export type PortKind = 'tap' | 'packet' | 'tun' | 'stream' | 'dgram' | 'vhost-us
 /** What `receive` returns when the device behind the port is gone; the port then wants closing. */
 export const GONE = -1;
 
+/** What a port on a connection holds of its peer's bytes, for whoever goes on with the connection. */
+export interface Rest {
+  /** Received, and not made frames of. */
+  readonly received: Uint8Array;
+  /** Of frames that were taken, and that the peer has not. */
+  readonly unsent: Uint8Array;
+}
+
 /** What the data plane does for a port that is more than one file to read. */
 export interface PortHost {
   /** Waits for one more file: `receive` is called when there is something to read in it. */
@@ -68,5 +76,6 @@ export interface Port {
   wake?(): boolean;
   /** The frames of the last `receive` have gone where they go, and what they came in may be given back. */
   settle?(): void;
+  rest?(): Rest;
   close(): void;
 }

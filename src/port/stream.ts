@@ -13,7 +13,7 @@ import { Drop } from '../wire/drop.ts';
 import * as vnet from '../wire/vnet.ts';
 import { loadNative } from './native.ts';
 import { Finisher, MAX_SEGMENTS } from './offload.ts';
-import { GONE, type Port, type PortHost } from './port.ts';
+import { GONE, type Port, type PortHost, type Rest } from './port.ts';
 
 const LENGTH_BYTES = 4;
 const IN_BYTES = 131_072;
@@ -33,6 +33,8 @@ export class StreamPort implements Port {
   readonly #native = loadNative();
   readonly #host: PortHost;
   #waits = false;
+  /** Are there bytes of a port before this one, that nobody has tried to send yet? */
+  #left = false;
 
   readonly #in = new Uint8Array(IN_BYTES);
   readonly #inMem = new DataView(this.#in.buffer);
@@ -57,8 +59,22 @@ export class StreamPort implements Port {
     readonly fd: number,
     readonly mtu: number,
     host: PortHost,
+    rest?: Rest,
   ) {
     this.#host = host;
+    if (rest === undefined) return;
+    this.#in.set(rest.received);
+    this.#filled = rest.received.length;
+    this.#out.set(rest.unsent);
+    this.#assembled = rest.unsent.length;
+    this.#left = this.#assembled > 0;
+  }
+
+  rest(): Rest {
+    return {
+      received: this.#in.slice(this.#given, this.#filled),
+      unsent: this.#out.slice(this.#sent, this.#assembled),
+    };
   }
 
   /** A whole frame, or a length that can't be one's. */
@@ -68,7 +84,7 @@ export class StreamPort implements Port {
   }
 
   receive(batch: Batch, ingress: number): number {
-    if (this.#waits && !this.#send()) return GONE;
+    if ((this.#waits || this.#left) && !this.#send()) return GONE;
     if (!this.holds && !this.#read()) return GONE;
     const { mem, count: first, offset, length } = batch;
     const spans = this.#spans;
@@ -204,6 +220,7 @@ export class StreamPort implements Port {
 
   /** Sends what is assembled as far as the socket takes it, and waits for room for the rest; false: the peer is gone. */
   #send(): boolean {
+    this.#left = false;
     const sent = this.#native.sendBytes(this.fd, this.#out, this.#sent, this.#assembled);
     if (sent < 0) return this.#lose(sent);
     this.#sent += sent;

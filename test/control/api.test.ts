@@ -31,6 +31,7 @@ const api = new Api(
   path,
   { ...nothing, forwards: () => forwards, status: () => ({ name: 'vsw0' }) } as unknown as Views,
   {
+    restart: async () => 4711,
     addForward: async text => {
       if (text === 'taken') throw new OperatorError('forward taken: is in use', { code: 'Busy' });
       if (text === 'broken') throw new Error('no such thing');

@@ -1,14 +1,21 @@
 // timeout: 120 s
-/** Connections through the NAT while the switch is killed and started again. */
+/** What goes through a switch while it is killed and started again, or gives all to another process. */
+
+import { existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { lineFrom } from '../../src/lab.ts';
-import { OUTSIDE, plugIn, type Stage, stageTests, startBareNat, TAPS } from './stage.ts';
+import type { LeaseView, MacView } from '../../src/control/views.ts';
+import { lineFrom, until } from '../../src/lab.ts';
+import { StreamGuest } from './guest.ts';
+import { ctl, OUTSIDE, plugIn, type Stage, stageTests, startBareNat, TAPS } from './stage.ts';
 
 const inStage = stageTests('sv', import.meta.url);
 /** Both guests' own: so one of them has another port outside, which nothing but a table knows. */
 const PORT = 5_555;
 const EVERY_MS = 20;
+/** 80 ms by itself; three tests run at once. */
+const SILENT_MS = 500;
 
 const ECHO = `require('node:net').createServer(c => c.pipe(c)).listen(7, '${OUTSIDE}', () => console.log('ready'));`;
 
@@ -53,9 +60,9 @@ async function talk({ lab }: Stage, netns: string): Promise<() => Promise<Talk>>
   };
 }
 
-async function startTwo(stage: Stage): Promise<Array<() => Promise<Talk>>> {
+async function startTwo(stage: Stage, ...options: string[]): Promise<Array<() => Promise<Talk>>> {
   const { lab, red, blue } = stage;
-  const out = await startBareNat(stage);
+  const out = await startBareNat(stage, ...options);
   await plugIn(stage, 'tap1', blue);
   await lab.lease(blue, 'tap1');
   await lineFrom(lab.spawn(out, process.execPath, '-e', ECHO), /ready/, 10_000);
@@ -72,8 +79,82 @@ inStage('killed and started again: connections that were open a second before go
   for (const end of talks) {
     const { sent, silence } = await end();
     assert.ok(sent > 50, `${sent}`);
-    console.log(`silent for ${silence} ms`);
+    assert.ok(silence > 0);
   }
 });
+
+inStage('vswitchctl restart: no connection, lease or byte is lost, and silence is short', async stage => {
+  const { lab, host } = stage;
+  const path = join(lab.folder, 'vm.sock');
+  const talks = await startTwo(stage, '--port', `stream:${path}`);
+  const guest = await StreamGuest.connect(path, 7);
+  assert.ok(await guest.resolves('192.168.100.1', '192.168.100.70', 3_000));
+  const before = await lab.ask<{ pid: number }>('status');
+  const leases = await lab.ask<LeaseView[]>('leases');
+  const macs = await lab.ask<MacView[]>('macs');
+  for (let round = 0; round < 2; round++) {
+    await new Promise(resolve => setTimeout(resolve, 500));
+    assert.match(await ctl(stage, 'restart'), /^restarted: pid \d+ goes on$/m);
+  }
+  const after = await lab.ask<{ pid: number }>('status');
+  assert.is.not(after.pid, before.pid);
+  assert.ok(await guest.resolves('192.168.100.1', '192.168.100.70', 3_000), 'over the same connection');
+  assert.equal(
+    (await lab.ask<LeaseView[]>('leases')).map(({ address, mac }) => [address, mac]),
+    leases.map(({ address, mac }) => [address, mac]),
+  );
+  const known = (await lab.ask<MacView[]>('macs')).map(({ mac, port }) => `${mac} ${port}`);
+  for (const { mac, port } of macs) assert.ok(known.includes(`${mac} ${port}`), mac);
+  for (const end of talks) {
+    const { sent, silence } = await end();
+    assert.ok(sent > 50, `${sent}`);
+    assert.ok(silence < SILENT_MS, `silent for ${silence} ms`);
+  }
+  guest.end();
+  process.kill(after.pid, 'SIGTERM');
+  await until('the last process has ended', 8_000, async () => !existsSync(`/proc/${after.pid}`));
+  assert.not.match(await lab.ip(host, '-br', 'link'), /vsw0|tap\d/, 'the host is as it was');
+});
+
+inStage(
+  'a new process that can not start costs nothing, and one that is on its way is waited for',
+  async stage => {
+    const { lab, host } = stage;
+    const file = join(lab.folder, 'switch.toml');
+    const [good, bad] = ['subnet = "192.168.100.0/24"\nuplink = "none"\nfirewall = "none"\n', 'subnet = 7\n'];
+    writeFileSync(file, good);
+    const vm = join(lab.folder, 'vm.sock');
+    await lab.startSwitch(host, '--config', file, '--port', `stream:${vm}`);
+    const guest = await StreamGuest.connect(vm, 7);
+    const reaches = (): Promise<boolean> => guest.resolves('192.168.100.1', '192.168.100.70', 3_000);
+    assert.ok(await reaches());
+    const { pid } = await lab.ask<{ pid: number }>('status');
+    writeFileSync(file, bad);
+    await assertRefused(ctl(stage, 'restart'), /the new process can't take over: .*; this one goes on/);
+    assert.is((await lab.ask<{ pid: number }>('status')).pid, pid);
+    assert.ok(await reaches());
+    const second = await StreamGuest.connect(vm, 8);
+    assert.ok(await second.resolves('192.168.100.1', '192.168.100.71', 3_000), 'others are let in again');
+    writeFileSync(file, good);
+    const two = await Promise.allSettled([ctl(stage, 'restart'), ctl(stage, 'restart')]);
+    assert.equal(two.map(({ status }) => status).sort(), ['fulfilled', 'rejected']);
+    assert.ok(await reaches());
+    assert.ok(await second.resolves('192.168.100.1', '192.168.100.71', 3_000));
+    const after = await lab.ask<{ pid: number }>('status');
+    guest.end();
+    second.end();
+    process.kill(after.pid, 'SIGTERM');
+    await until('the last process has ended', 8_000, async () => !existsSync(`/proc/${after.pid}`));
+    assert.not(existsSync(vm), 'the path is free again');
+  },
+);
+
+async function assertRefused(asked: Promise<string>, why: RegExp): Promise<void> {
+  const said = await asked.then(
+    answer => answer,
+    (error: Error) => error.message,
+  );
+  assert.match(said, why);
+}
 
 test.run();

@@ -350,4 +350,36 @@ test('allocates nothing per frame, received, sent or finished', () =>
     assert.ok((rxFrames[0] as number) > 100_000 && (txFrames[0] as number) > 50_000);
   }));
 
+test('a port that follows another on a connection goes on in the middle of a frame, both ways', () => {
+  withPort((port, peer) => {
+    const frames = [frame(60, 1), frame(900, 2), frame(1514, 3)];
+    const bytes = streamOf(frames);
+    const cut = 4 + 60 + 4 + 500;
+    native.sendBytes(peer, bytes, 0, cut);
+    const batch = new Batch();
+    assert.equal(takeAll(port, batch), frames.slice(0, 1).map(hex));
+    // What the peer does not take fills the socket, and stays with the port.
+    const large = new MemoryPort('m', { mtu: 65_500 });
+    large.give(frame(60_000, 9));
+    batch.reset(0);
+    large.receive(batch, 1);
+    const rows = new Int32Array(1);
+    let taken = 0;
+    while (port.transmit(batch, rows, 1) === 1) taken++;
+    const writing: boolean[] = [];
+    const host = hostThat({ writing: (_fd, on) => void writing.push(on) });
+    const next = new StreamPort('s0', port.fd, 1500, host, port.rest());
+    native.sendBytes(peer, bytes, cut, bytes.length);
+    assert.equal(takeAll(next, batch), frames.slice(1).map(hex));
+    assert.equal(writing, [true], 'it waits for room, as the one before did');
+    const parts: Buffer[] = [];
+    for (let got = drain(peer); got.length > 0; got = drain(peer)) {
+      parts.push(got);
+      assert.is(takeAll(next, batch).length, 0);
+    }
+    assert.is(framesOf(Buffer.concat(parts)).length, taken);
+    assert.equal(writing, [true, false]);
+  });
+});
+
 test.run();

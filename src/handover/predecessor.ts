@@ -1,0 +1,68 @@
+/** The new process's side of a restart: what it is left, and when it may take it. */
+import { Socket } from 'node:net';
+import {
+  CHANNEL_FILE,
+  Channel,
+  type Data,
+  type Hello,
+  type LeftBytes,
+  type LeftMac,
+  type LeftSocket,
+  type LeftTap,
+  SUCCEEDS,
+} from './channel.ts';
+
+const HELLO_MS = 10_000;
+/** For hooks and a commit of leases that are under way. */
+const CONTROL_MS = 20_000;
+const DATA_MS = 5_000;
+
+/** What ports are made of, instead of being opened. */
+export interface LeftPorts {
+  readonly sockets: readonly LeftSocket[];
+  readonly taps: readonly LeftTap[];
+  readonly bytes: readonly LeftBytes[];
+}
+
+export interface LeftData extends LeftPorts {
+  readonly flows: Int32Array;
+  readonly macs: readonly LeftMac[];
+  readonly stoppedMs: number;
+}
+
+export class Predecessor {
+  readonly hello: Hello;
+  readonly #channel: Channel;
+
+  private constructor(channel: Channel, hello: Hello) {
+    this.#channel = channel;
+    this.hello = hello;
+  }
+
+  /** The switch that this process was started by to go on with; undefined: it is none's successor. */
+  static async meet(): Promise<Predecessor | undefined> {
+    if (process.env[SUCCEEDS] === undefined) return undefined;
+    delete process.env[SUCCEEDS]; // for what we start
+    const channel = new Channel(new Socket({ fd: CHANNEL_FILE }));
+    return new Predecessor(channel, await channel.expect('hello', HELLO_MS));
+  }
+
+  /** Returns when the old process has let go of all but its ports. */
+  async takeControl(): Promise<void> {
+    await this.#channel.send({ say: 'ready' });
+    await this.#channel.expect('control', CONTROL_MS);
+  }
+
+  /** From now on nobody serves the ports. */
+  async takeData(): Promise<LeftData> {
+    await this.#channel.send({ say: 'give' });
+    const { flows, ...data }: Data = await this.#channel.expect('data', DATA_MS);
+    this.#channel.close();
+    const bytes = Uint8Array.from(Buffer.from(flows, 'base64'));
+    return { ...data, sockets: this.hello.sockets, flows: new Int32Array(bytes.buffer) };
+  }
+
+  async fail(why: string): Promise<void> {
+    await this.#channel.send({ say: 'failed', why });
+  }
+}
