@@ -17,8 +17,15 @@ export interface PlaneParts {
   failed(cause: Error): void;
 }
 
-/** A plane that runs, and how to end it. */
-export function startPlane(parts: PlaneParts): { readonly plane: Plane; end(): Promise<void> } {
+/** A plane that runs. */
+export interface StartedPlane {
+  readonly plane: Plane;
+  /** From now on its flows are kept on disk, and the file that is there is its own. */
+  keep(): void;
+  end(): Promise<void>;
+}
+
+export function startPlane(parts: PlaneParts): StartedPlane {
   const { config, log } = parts;
   const { kind } = config.uplink;
   const routes = kind !== 'bridge';
@@ -36,11 +43,12 @@ export function startPlane(parts: PlaneParts): { readonly plane: Plane; end(): P
     log.error({ err: cause }, `the data plane has died, ${at}, and was started again`);
   });
   plane.on('failed', cause => parts.failed(cause));
-  const keeper = routes
-    ? new FlowKeeper(config, plane.memory.flows, sentence => log.warn(sentence))
-    : undefined;
+  let keeper: FlowKeeper | undefined;
   return {
     plane,
+    keep() {
+      if (routes) keeper = new FlowKeeper(config, plane.memory.flows, sentence => log.warn(sentence));
+    },
     async end() {
       await plane.stop();
       await keeper?.close();

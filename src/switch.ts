@@ -46,7 +46,7 @@ import { openLeases } from './leasestore.ts';
 import type { Log } from './log.ts';
 import { checkFolder, Metadata } from './metadata.ts';
 import { Naming } from './naming.ts';
-import { startPlane } from './planestart.ts';
+import { type StartedPlane, startPlane } from './planestart.ts';
 import { loadNative } from './port/native.ts';
 import { Ports, type PortsParts } from './ports.ts';
 import { PortTable } from './porttable.ts';
@@ -156,7 +156,7 @@ export class Switch {
     const journal = openJournal(config);
     if (journal.changes.length > 0 && before === undefined) await orphansEnded(config.name);
     signTools(config.name);
-    const plane = this.#startPlane(); // first: its thread starts while the host is looked at
+    const { plane, keep } = this.#startPlane(); // first: its thread starts while the host is looked at
     const forwarding = this.#forwarding(plane);
     if (before === undefined) forwarding.check();
     const [present] = await Promise.all([
@@ -194,6 +194,7 @@ export class Switch {
     await forwarding.start();
     const metadata = await this.#serveMetadata(plane);
     const left = await before?.takeData();
+    keep();
     if (left !== undefined) {
       plane.restore(left.flows, new Int32Array(0)); // before any frame: a guest's next one would open another flow
       await uplink.attach();
@@ -329,16 +330,16 @@ export class Switch {
     return metadata;
   }
 
-  #startPlane(): Plane {
-    const { plane, end } = startPlane({
+  #startPlane(): StartedPlane {
+    const started = startPlane({
       ...{ config: this.#config, gateway: this.#gateway, log: this.#log },
       portName: index => this.#ports.nameOf(index),
       restores: this.#predecessor === undefined,
       failed: cause => this.#failed(cause),
     });
-    this.#endings.addPorts(end);
-    this.#plane = plane;
-    return plane;
+    this.#endings.addPorts(() => started.end());
+    this.#plane = started.plane;
+    return started;
   }
 
   #forwarding(plane: Plane): Forwarding {

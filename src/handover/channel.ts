@@ -70,7 +70,12 @@ export interface Data {
   readonly stoppedMs: number;
 }
 
-export type Message = Hello | Data | { readonly say: 'ready' | 'control' | 'give' } | Failed;
+interface Ready {
+  readonly say: 'ready';
+  readonly pid: number;
+}
+
+export type Message = Hello | Ready | Data | { readonly say: 'control' | 'give' } | Failed;
 interface Failed {
   readonly say: 'failed';
   readonly why: string;

@@ -49,7 +49,7 @@ export class Predecessor {
 
   /** Returns when the old process has let go of all but its ports. */
   async takeControl(): Promise<void> {
-    await this.#channel.send({ say: 'ready' });
+    await this.#channel.send({ say: 'ready', pid: process.pid });
     await this.#channel.expect('control', CONTROL_MS);
   }
 

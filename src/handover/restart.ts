@@ -10,7 +10,7 @@ import { UPLINK_PORT } from '../dataplane/messages.ts';
 import type { Plane } from '../dataplane/plane.ts';
 import { OperatorError } from '../errors.ts';
 import { packFlows } from '../gateway/packedflows.ts';
-import { type Successor, startSuccessor } from '../host/run.ts';
+import { startSuccessor } from '../host/run.ts';
 import type { Log } from '../log.ts';
 import type { HeldFiles, Ports } from '../ports.ts';
 import type { PortTable } from '../porttable.ts';
@@ -61,23 +61,23 @@ export class Restart {
       guests: guests.map(guest => ({ name: guest.name, file: file(guest.fd) })),
     }));
     const taps = new Map(held.taps.map(tap => [tap.name, { fd: tap.fd, file: file(tap.fd) }]));
-    const successor = startSuccessor(files, SUCCEEDS);
-    const channel = new Channel(successor.channel);
+    const channel = new Channel(startSuccessor(files, SUCCEEDS));
+    let pid: number;
     try {
       await channel.send({ say: 'hello', pid: process.pid, written: written(), tun: tunFile, sockets });
-      await channel.expect('ready', READY_MS);
+      ({ pid } = await channel.expect('ready', READY_MS));
     } catch (cause) {
-      successor.kill();
+      channel.close(); // which ends it, if it is there yet
       ports.goOn();
       this.#underWay = false;
       throw conflict(`the new process can't take over: ${(cause as Error).message}; this one goes on`, cause);
     }
-    setTimeout(() => void this.#give(successor, channel, held, taps), ANSWER_MS);
-    return successor.pid;
+    setTimeout(() => void this.#give(pid, channel, held, taps), ANSWER_MS);
+    return pid;
   }
 
   async #give(
-    successor: Successor,
+    pid: number,
     channel: Channel,
     held: HeldFiles,
     files: ReadonlyMap<string, { readonly fd: number; readonly file: number }>,
@@ -101,9 +101,9 @@ export class Restart {
       if (this.#parts.tun >= 0) plane.detach(UPLINK_PORT);
       const flows = packFlows(memory.flows, monotonicS());
       await channel.send({ ...{ say: 'data', macs, taps, bytes, stoppedMs }, flows: base64(flows) });
-      succeeded(successor.pid);
+      succeeded(pid);
     } catch (cause) {
-      successor.kill();
+      channel.close();
       failed(new Error(`the restart has failed half-way: ${(cause as Error).message}`, { cause }));
     }
   }

@@ -135,28 +135,22 @@ export function start(tool: string, words: readonly string[], file: number): Run
   };
 }
 
-/** A process that is to go on with what this one does. */
-export interface Successor {
-  readonly pid: number;
-  /** Ends with the process. */
-  readonly channel: Socket;
-  kill(): void;
-}
-
 /**
- * Starts this program again, as it was started, whatever it has become on disk: the channel is its file 3, and `files` are those
- * behind. `variable` is set in its environment. It is no child that anybody waits for.
+ * Starts this program again, as it was started, whatever it has become on disk, and gives the channel to it, which is its file 3;
+ * `files` are those behind. `variable` is set in its environment. The shell that starts it ends, so that it is nobody's child but
+ * the service manager's: of another's child systemd does not wait for the end.
  */
-export function startSuccessor(files: readonly number[], variable: string): Successor {
-  const { [MARK]: _mark, ...env } = process.env; // it is no tool of ours
-  const child = spawn(process.execPath, [...process.execArgv, ...process.argv.slice(1)], {
+export function startSuccessor(files: readonly number[], variable: string): Socket {
+  // It is no tool of ours, and the watchdog that this process feeds is its own from then on.
+  const { [MARK]: _mark, WATCHDOG_PID: _pid, ...env } = process.env;
+  const program = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+  const child = spawn('/bin/sh', ['-c', '"$@" &', 'sh', ...program], {
     stdio: ['ignore', 'inherit', 'inherit', 'pipe', ...files],
     env: { ...env, [variable]: String(process.pid) },
   });
   const channel = child.stdio[3] as Socket;
   child.on('error', () => channel.destroy());
-  child.unref();
-  return { pid: child.pid ?? 0, channel, kill: () => void child.kill('SIGKILL') };
+  return channel;
 }
 
 const howEnded = (code: number | null, signal: NodeJS.Signals | null): string =>

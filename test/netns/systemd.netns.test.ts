@@ -129,6 +129,25 @@ underSystemd('drop-ins give it back, and another user than root', LIFTED.join('\
 });
 
 underSystemd(
+  'vswitchctl restart: another main process, for the watchdog too, and none of a start anew',
+  'WatchdogSec=1500ms',
+  async manager => {
+    const before = await manager.property('MainPID');
+    const [, pid] = /pid (\d+) goes on/.exec(await manager.inside('/srv/bin/vswitchctl', 'restart')) ?? [];
+    await until('systemd has the new one', 3_000, async () => (await manager.property('MainPID')) === pid);
+    assert.is.not(pid, before);
+    await sleep(2_500);
+    assert.is(await manager.property('ActiveState'), 'active');
+    assert.is(await manager.property('NRestarts'), '0');
+    assert.match(await manager.property('StatusText'), /^vsw0 serves /);
+    await manager.systemctl('stop');
+    assert.is(await manager.property('Result'), 'success');
+    assert.is(sh('nft list ruleset'), '');
+    assert.is(sh('ip -o link | cut -d: -f2').trim(), 'lo');
+  },
+);
+
+underSystemd(
   'the watchdog: quiet while frames are switched, and a start anew when their loop is stuck',
   'WatchdogSec=1500ms\nRestartSec=100ms',
   async manager => {
