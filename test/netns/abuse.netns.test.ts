@@ -1,0 +1,237 @@
+// timeout: 120 s
+/**
+ * One guest does its worst, or a reader of the API, and two others talk meanwhile: they lose next to nothing, the switch's memory
+ * stays, and whoever comes anew gets an address at once.
+ */
+import { readFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { ethernetFrame, ip, mac, packet, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
+import { type Lab, lineFrom, until } from '../../src/lab.ts';
+import * as tcp from '../../src/wire/tcp.ts';
+import { random } from '../random.ts';
+import { GATEWAY, OUTSIDE, plugIn, type Stage, stageTests, startBareNat } from './stage.ts';
+
+const inStage = stageTests('ab', import.meta.url);
+const ABUSER = '192.168.100.66';
+const GATEWAY_MAC = mac('ff:ff:ff:ff:ff:ff'); // whoever it is: what is for all is for the gateway too
+const OWN = mac('02:66:00:00:00:66');
+/** Frames of one abuse, and of a write. */
+const FRAMES = 20_000;
+const BURST = 200;
+/** What one direction of the others' TCP asks for; it gets that with nobody else, too. */
+const MBIT = 100;
+const PINGS = 100;
+const MEGABYTE = 1 << 20;
+/** Of the process, while one abuse goes on. */
+const GROWTH_MIB = 20;
+
+const below = random(7);
+
+/** Frames that an abuse is made of, one after the other. */
+type Abuse = () => Uint8Array;
+
+const fromAbuser = (bytes: Uint8Array, to = GATEWAY_MAC): Uint8Array => ethernetFrame(OWN, to, 0x0800, bytes);
+const anybody = (): string => `198.18.${below(256)}.${below(256)}`;
+
+const FLOODS: Readonly<Record<string, (gateway: typeof OWN) => Abuse>> = {
+  'sources that nobody has': () => () => {
+    const source = mac(
+      `02:${Array.from({ length: 5 }, () => below(256).toString(16).padStart(2, '0')).join(':')}`,
+    );
+    return ethernetFrame(source, mac('02:00:00:00:99:99'), 0x88b5, new Uint8Array(46));
+  },
+  'first fragments': gateway => () =>
+    fromAbuser(
+      packet(
+        { source: ip(ABUSER), destination: ip(anybody()), fragment: 0x2000 },
+        17,
+        new Uint8Array(64).fill(below(256)),
+      ),
+      gateway,
+    ),
+  'SYNs through the NAT': gateway => () =>
+    fromAbuser(
+      tcpPacket(
+        { source: ip(ABUSER), destination: ip(OUTSIDE) },
+        { from: 1 + below(65_535), to: 1 + below(65_535) },
+        tcp.SYN,
+      ),
+      gateway,
+    ),
+  'questions for names': gateway => () => {
+    const name = `a${below(1_000_000)}`;
+    const question = Buffer.concat([
+      Buffer.from([0, 1, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, name.length]),
+      Buffer.from(name),
+      Buffer.from([0, 0, 1, 0, 1]),
+    ]);
+    return fromAbuser(
+      udpPacket(
+        { source: ip(ABUSER), destination: ip(GATEWAY) },
+        { from: 1024 + below(60_000), to: 53 },
+        question,
+      ),
+      gateway,
+    );
+  },
+};
+
+/** Writes frames, many a write, as the switch takes them. */
+async function flood(socket: Socket, abuse: Abuse): Promise<void> {
+  for (let sent = 0; sent < FRAMES; sent += BURST) {
+    const parts: Uint8Array[] = [];
+    for (let i = 0; i < BURST; i++) {
+      const frame = abuse();
+      const length = Buffer.alloc(4);
+      length.writeUInt32BE(frame.length);
+      parts.push(length, frame);
+    }
+    if (!socket.write(Buffer.concat(parts))) await new Promise(resolve => socket.once('drain', resolve));
+    await sleep(1); // the others share the cores with us
+  }
+}
+
+interface Fared {
+  readonly lost: number;
+  readonly mbit: number;
+}
+
+/** Red and blue talk for two seconds. */
+async function talk({ lab, red, blue }: Stage, address: string): Promise<Fared> {
+  const server = lab.spawn(blue, 'iperf3', '-s', '-1', '--forceflush');
+  await lineFrom(server, /listening/, 5_000);
+  const [pinged, sent] = await Promise.all([
+    lab.inside(red, 'ping', '-q', '-i', '0.02', '-c', String(PINGS), '-W', '1', address),
+    lab.inside(red, 'iperf3', '-c', address, '-t', '2', '-b', `${MBIT}M`, '-J'),
+  ]);
+  const [, received] = /(\d+) received/.exec(pinged) ?? [];
+  const said = JSON.parse(sent) as { end: { sum_received: { bits_per_second: number } } };
+  return { lost: PINGS - Number(received), mbit: said.end.sum_received.bits_per_second / 1e6 };
+}
+
+const rssOf = (pid: number): number =>
+  1024 * Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+
+interface World {
+  readonly stage: Stage;
+  readonly blueAddress: string;
+  readonly path: string;
+  readonly gateway: typeof OWN;
+  readonly pid: number;
+}
+
+async function start(stage: Stage): Promise<World> {
+  const { lab, blue, red } = stage;
+  const path = join(lab.folder, 'vm.sock');
+  await startBareNat(stage, '--taps', 'tap2,tap3,tap4,tap5', '--port', `stream:${path}`);
+  await plugIn(stage, 'tap1', blue);
+  const blueAddress = await lab.lease(blue, 'tap1');
+  await lab.inside(red, 'ping', '-c', '1', '-W', '2', GATEWAY);
+  const [, gateway = ''] = /lladdr (\S+)/.exec(await lab.ip(red, 'neigh', 'show', GATEWAY)) ?? [];
+  const { pid } = await lab.ask<{ pid: number }>('status');
+  return { stage, blueAddress, path, gateway: mac(gateway), pid };
+}
+
+const dial = (path: string): Promise<Socket> =>
+  new Promise((resolve, reject) => {
+    const socket = connect(path, () => resolve(socket));
+    socket.once('error', reject);
+  });
+
+/** A guest that was not there before asks for an address; how long that took, ms. */
+async function newcomer(lab: Lab, stage: Stage, number: number): Promise<number> {
+  const netns = await lab.netns(`new${number}`);
+  await plugIn(stage, `tap${1 + number}`, netns);
+  const began = performance.now();
+  await lab.lease(netns, `tap${1 + number}`);
+  return performance.now() - began;
+}
+
+function check(what: string, { lost, mbit }: Fared, alone: Fared): void {
+  assert.ok(lost === 0, `${what}: ${lost} of ${PINGS} pings lost`);
+  assert.ok(mbit >= 0.9 * alone.mbit, `${what}: ${mbit.toFixed(0)} of ${alone.mbit.toFixed(0)} Mbit/s`);
+}
+
+inStage('floods of a guest cost the others nothing', async stage => {
+  const { lab } = stage;
+  const { blueAddress, path, gateway, pid } = await start(stage);
+  const alone = await talk(stage, blueAddress);
+  check('alone', alone, { lost: 0, mbit: MBIT });
+  const socket = await dial(path);
+  socket.resume();
+  let number = 0;
+  const figures: string[] = [];
+  for (const [what, made] of Object.entries(FLOODS)) {
+    const abuse = made(gateway);
+    await flood(socket, abuse); // tables are full from here on, but the cache of names, which may grow to 16 MiB
+    const before = rssOf(pid);
+    const flooding = flood(socket, abuse);
+    const [fared, ms] = await Promise.all([talk(stage, blueAddress), newcomer(lab, stage, ++number)]);
+    await flooding;
+    check(what, fared, alone);
+    assert.ok(ms < 2_000, `${what}: a lease after ${ms.toFixed(0)} ms`);
+    const grown = (rssOf(pid) - before) / MEGABYTE;
+    figures.push(`${what}: ${grown.toFixed(1)} MiB, lease ${ms.toFixed(0)} ms`);
+    assert.ok(grown < GROWTH_MIB, figures.at(-1));
+  }
+  socket.destroy();
+});
+
+inStage('garbage on a stream, again and again, and readers of the API that never read', async stage => {
+  const { lab } = stage;
+  const { blueAddress, path, gateway, pid } = await start(stage);
+  const alone = await talk(stage, blueAddress);
+  const readers: Socket[] = [];
+  for (const resource of [
+    'events',
+    'capture?port=all',
+    'events',
+    'capture?port=all',
+    'openapi.json',
+    'flows',
+  ]) {
+    const reader = await dial(join(lab.folder, 'vsw0.sock'));
+    reader.pause();
+    reader.on('error', () => undefined);
+    reader.write(`GET /v1/${resource} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    readers.push(reader);
+  }
+  const garbage = async (): Promise<number> => {
+    let cut = 0;
+    const until = Date.now() + 2_500;
+    while (Date.now() < until) {
+      const socket = await dial(path);
+      socket.on('error', () => undefined);
+      const gone = new Promise<void>(resolve => socket.once('close', () => resolve()));
+      socket.resume();
+      socket.write(Buffer.from(Array.from({ length: 512 }, () => 128 + below(128))));
+      await gone; // cut off by the switch, for no frame is so long
+      cut++;
+    }
+    return cut;
+  };
+  const socket = await dial(path);
+  socket.resume();
+  const abuse = FLOODS['sources that nobody has']!(gateway);
+  // All that may wait for the readers does: large frames in the captures' rings, and events.
+  await Promise.all([talk(stage, blueAddress), flood(socket, abuse), garbage()]);
+  const before = rssOf(pid);
+  const [fared, cut, ms] = await Promise.all([talk(stage, blueAddress), garbage(), newcomer(lab, stage, 1)]);
+  check('garbage', fared, alone);
+  assert.ok(cut > 10, `${cut} connections cut off`);
+  assert.ok(ms < 2_000, `a lease after ${ms.toFixed(0)} ms`);
+  const [again] = await Promise.all([talk(stage, blueAddress), flood(socket, abuse)]);
+  check('events that nobody reads', again, alone);
+  const grown = (rssOf(pid) - before) / MEGABYTE;
+  assert.ok(grown < GROWTH_MIB, `${grown.toFixed(1)} MiB more`);
+  assert.ok(readers.some(reader => !reader.destroyed));
+  for (const reader of readers) reader.destroy();
+  socket.destroy();
+  await until('the API answers', 3_000, async () => (await lab.ask<{ pid: number }>('status')).pid === pid);
+});
+
+test.run();
