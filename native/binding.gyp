@@ -5,6 +5,7 @@
       "sources": [
         "src/binding.c",
         "src/arguments.c",
+        "src/confine.c",
         "src/files.c",
         "src/netlink.c",
         "src/netns.c",

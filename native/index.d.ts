@@ -68,6 +68,8 @@ export function connectUnix(path: string): number;
 export function bindDatagrams(path: string): number;
 /** The next connection, which does not block; -1 when there is none. */
 export function acceptUnix(fd: number): number;
+/** Who is at the other end of a connected unix socket, as it was when it connected: user, group, and all further groups. Throws ENOTSOCK, ENOTCONN … */
+export function peerOf(fd: number): number[];
 /**
  * Hot. Datagrams, each a bare frame, to and from the slab as packet sockets' frames are (recvmmsg, sendmmsg); the virtio-net header
  * before a received one is made zero. `address` (110 bytes) and `addressLength[0]` are the peer's: `receiveDatagrams` puts that of a
@@ -154,3 +156,10 @@ export function sendUnixDatagram(path: string, text: string): void;
 /** Takes flock(LOCK_EX | LOCK_NB) on an fd; false when somebody else has it. */
 export function lockFile(fd: number): boolean;
 export function close(fd: number): void;
+
+/**
+ * Gives up, in all threads and for all that is started from now on: rights that an executed file would add (no_new_privs), system calls
+ * that this program and its tools never make (seccomp: EPERM), and, of root's, core dumps and being traced by others of the same user.
+ * Throws ENOSYS on processors whose calls it does not know, EINVAL where the kernel has no seccomp.
+ */
+export function confine(): void;

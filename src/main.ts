@@ -16,7 +16,7 @@ import { checkLan } from './host/links.ts';
 import { plan, planTaps } from './host/plan.ts';
 import { byHand } from './host/resolved.ts';
 import { undoAll } from './host/undo.ts';
-import { openLog } from './log.ts';
+import { type Log, openLog } from './log.ts';
 import { checkFolder } from './metadata.ts';
 import { keepWatchdog, notify, notifySuccessor } from './notify.ts';
 import { loadNative } from './port/native.ts';
@@ -78,6 +78,7 @@ async function runSwitch(config: Config, source: Source): Promise<void> {
     await predecessor?.fail((error as Error).message);
     throw error;
   });
+  confine(log);
   log.info(`ready: ${summary}`);
   notify('READY=1', summary);
   const endWatchdog = keepWatchdog(() => instance.answers());
@@ -94,6 +95,15 @@ async function runSwitch(config: Config, source: Source): Promise<void> {
     await instance.stop();
   }
   log.info('stopped; the host is as it was');
+}
+
+/** From here on nothing is done that it forbids. */
+function confine(log: Log): void {
+  try {
+    loadNative().confine();
+  } catch (error) {
+    log.warn(`rights that are not needed are kept: ${(error as Error).message}`);
+  }
 }
 
 async function reload(instance: Switch, summary: string): Promise<void> {

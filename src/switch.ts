@@ -7,6 +7,7 @@
  * Stopping goes the other way. A start that fails undoes what it had done.
  */
 import { join } from 'node:path';
+import { refusalOf } from './callers.ts';
 import { Captures } from './capture/captures.ts';
 import { monotonicMs } from './clock.ts';
 import type { Config, EgressConfig } from './config.ts';
@@ -235,6 +236,7 @@ export class Switch {
       told: event => this.#life.events.emit(event),
     });
     this.#reconfigure = reconfigure;
+    const group = groupId(SOCKET_GROUP);
     const api = new Api(
       socketPath(this.#config),
       views,
@@ -255,8 +257,9 @@ export class Switch {
       this.#watched(plane).on,
       undefined,
       metrics,
+      connection => refusalOf(this.#native, connection, group),
     );
-    await api.listen(groupId(SOCKET_GROUP));
+    await api.listen(group);
     this.#endings.add(
       () => api.close(),
       () => captures.close(),

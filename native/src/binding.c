@@ -35,6 +35,8 @@ NAPI_MODULE_INIT() {
       EXPORT("connectUnix", connectUnix),
       EXPORT("bindDatagrams", bindDatagrams),
       EXPORT("acceptUnix", acceptUnix),
+      EXPORT("peerOf", peerOf),
+      EXPORT("confine", confine),
       EXPORT("receiveDatagrams", receiveDatagrams),
       EXPORT("sendDatagrams", sendDatagrams),
       EXPORT("mapMemory", mapMemory),

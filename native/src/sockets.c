@@ -6,13 +6,14 @@
 
 #include <errno.h>
 #include <linux/if_ether.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { BACKLOG = 64, MAX_SEND = 256 };
+enum { BACKLOG = 64, MAX_SEND = 256, MAX_GROUPS = 65536 };
 
 typedef int (*joining_t)(int, const struct sockaddr *, socklen_t);
 
@@ -57,6 +58,48 @@ napi_value bindDatagrams(napi_env env, napi_callback_info info) {
   if (fd < 0) return NULL;
   enlarge(fd);
   return from_int(env, fd);
+}
+
+/* Groups beside the first, unix(7) SO_PEERGROUPS; -1 with errno. The list is the caller's to free. */
+static long peer_groups(int fd, gid_t **groups) {
+  socklen_t size = 0;
+  *groups = NULL;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, NULL, &size) == 0) return 0;
+  if (errno != ERANGE) return -1;
+  if (size > MAX_GROUPS * sizeof **groups) {
+    errno = E2BIG;
+    return -1;
+  }
+  *groups = malloc(size);
+  if (*groups == NULL || getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, *groups, &size) < 0) {
+    free(*groups);
+    return -1;
+  }
+  return (long)(size / sizeof **groups);
+}
+
+napi_value peerOf(napi_env env, napi_callback_info info) {
+  napi_value v[1], result;
+  int32_t fd;
+  if (!arguments(env, info, 1, v) || !arg_fd(env, v[0], "fd", &fd)) return NULL;
+  struct ucred peer;
+  socklen_t size = sizeof peer;
+  gid_t *groups;
+  if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0) return throw_errno(env, errno, "SO_PEERCRED", NULL);
+  const long count = peer_groups(fd, &groups);
+  if (count < 0) return throw_errno(env, errno, "SO_PEERGROUPS", NULL);
+  napi_create_array_with_length(env, 2 + (size_t)count, &result);
+  napi_value number;
+  napi_create_uint32(env, peer.uid, &number);
+  napi_set_element(env, result, 0, number);
+  napi_create_uint32(env, peer.gid, &number);
+  napi_set_element(env, result, 1, number);
+  for (long i = 0; i < count; i++) {
+    napi_create_uint32(env, groups[i], &number);
+    napi_set_element(env, result, 2 + (uint32_t)i, number);
+  }
+  free(groups);
+  return result;
 }
 
 napi_value acceptUnix(napi_env env, napi_callback_info info) {

@@ -4,6 +4,7 @@
  */
 import { chmodSync, chownSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { OperatorError } from '../errors.ts';
 import { makeFolder } from '../folder.ts';
@@ -40,9 +41,16 @@ export class Api {
     events: Subscribe = () => () => undefined,
     limits?: StreamLimits,
     metrics: (api: ApiFigures) => string = () => '',
+    refusal: (connection: Socket) => string | undefined = () => undefined,
   ) {
     this.#streams = new EventStreams(events, limits);
     this.#server = createServer((request, response) => {
+      const why = refusal(request.socket);
+      if (why !== undefined) {
+        send(response, fault(403, 'forbidden', why));
+        request.socket.end();
+        return;
+      }
       response.on('close', () => this.#requests.add(request.method, response.statusCode));
       const parts = { views, actions, streams: this.#streams, metrics: () => metrics(this.figures()) };
       answer(request, response, parts).then(

@@ -4,7 +4,6 @@ import { accessSync, constants } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { OperatorError } from '../errors.ts';
-import { MARK } from './orphans.ts';
 
 const TIMEOUT_MS = 10_000;
 const MAX_OUTPUT = 64 << 20;
@@ -141,8 +140,9 @@ export function start(tool: string, words: readonly string[], file: number): Run
  * the service manager's: of another's child systemd does not wait for the end.
  */
 export function startSuccessor(files: readonly number[], variable: string): Socket {
-  // It is no tool of ours, and the watchdog that this process feeds is its own from then on.
-  const { [MARK]: _mark, WATCHDOG_PID: _pid, ...env } = process.env;
+  // The watchdog that this process feeds is its own from then on. The mark of our tools stays: if we are killed now, a start waits
+  // till it has noticed, for it has our files.
+  const { WATCHDOG_PID: _pid, ...env } = process.env;
   const program = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
   const child = spawn('/bin/sh', ['-c', '"$@" &', 'sh', ...program], {
     stdio: ['ignore', 'inherit', 'inherit', 'pipe', ...files],

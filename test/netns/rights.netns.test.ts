@@ -2,12 +2,15 @@
  * The switch with the two capabilities that its unit leaves it and a service manager's socket, without systemd: what it says
  * there, and when it falls silent.
  */
-import type { ChildProcess } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { type ChildProcess, spawnSync } from 'node:child_process';
+import { chmodSync, readdirSync, readFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { refusalOf } from '../../src/callers.ts';
+import { groupId, SOCKET_GROUP } from '../../src/host/group.ts';
 import { ended, lineFrom, until } from '../../src/lab.ts';
 import { loadNative, projectRoot } from '../../src/port/native.ts';
 import { type Stage, stageTests, TAPS } from './stage.ts';
@@ -97,6 +100,68 @@ inStage('two capabilities: a tap in a namespace is refused in one sentence', asy
   const child = startRestricted(stage, '', '--subnet', '192.168.100.0/24', '--taps', `tap0@${stage.red}`);
   const told = await lineFrom(child, /ready/, 10_000).then(() => 'ready', String);
   assert.match(told, /code 2: vswitchd: --taps tap0@\S+: .* CAP_SYS_ADMIN$/);
+});
+
+inStage("the API asks the kernel who has connected, whatever the socket's mode", async ({ lab, host }) => {
+  await lab.startSwitch(host, ...TAPS);
+  const path = join(lab.folder, 'vsw0.sock');
+  chmodSync(lab.folder, 0o755);
+  chmodSync(path, 0o666);
+  const asked = (...as: string[]): Promise<string> =>
+    lab.inside(host, 'setpriv', ...as, 'curl', '-s', '--unix-socket', path, 'http://x/v1/status');
+  const group = groupId(SOCKET_GROUP);
+  assert.match(
+    await asked('--reuid=65534', '--regid=65534', '--clear-groups'),
+    /"code":"forbidden".*user 65534 may not/,
+  );
+  assert.match(await asked('--reuid=65534', '--regid=65534', '--groups=4,100'), /"code":"forbidden"/);
+  assert.match(await asked('--reuid=0', '--regid=65534', '--clear-groups'), /"name":"vsw0"/);
+  if (group === undefined) return; // the tables below are those of the next test
+  assert.match(await asked('--reuid=65534', '--regid=65534', `--groups=4,${group}`), /"name":"vsw0"/);
+});
+
+test('a user is known by the first group and by all others', () => {
+  const socket = { _handle: { fd: 5 } } as unknown as Socket;
+  const by = (...peer: number[]): string | undefined => refusalOf({ peerOf: () => peer }, socket, 900);
+  assert.is(by(0, 5), undefined);
+  assert.is(by(1000, 900), undefined);
+  assert.is(by(1000, 5, 6, 900), undefined);
+  assert.match(by(1000, 5, 6)!, /^user 1000 may not use this switch; expected root/);
+  assert.match(refusalOf({ peerOf: () => [1000, 5] }, socket, undefined)!, /user 1000/);
+  assert.match(refusalOf({ peerOf: () => [0] }, {} as Socket, 900)!, /has ended/);
+});
+
+inStage(
+  'when it is ready, no thread may gain rights, and calls that nobody makes are refused',
+  async ({ lab, host }) => {
+    const child = await lab.startSwitch(host, ...TAPS);
+    const { pid } = await lab.ask<{ pid: number }>('status');
+    const threads = readdirSync(`/proc/${pid}/task`);
+    assert.ok(threads.length > 5, "the data plane, its own pool, and Node's");
+    for (const thread of threads) {
+      const status = readFileSync(`/proc/${pid}/task/${thread}/status`, 'utf8');
+      assert.match(status, /^NoNewPrivs:\s+1$/m, thread);
+      assert.match(status, /^Seccomp:\s+2$/m, thread);
+    }
+    assert.is(child.exitCode, null);
+  },
+);
+
+test('what is refused: another process is not traced, and the time is not set', () => {
+  const code = `
+    const native = require(process.argv[1]);
+    native.confine();
+    const { spawnSync } = require('node:child_process');
+    const of = (...words) => { const { status, stderr } = spawnSync(words[0], words.slice(1), { encoding: 'utf8' }); return [status, stderr]; };
+    console.log(JSON.stringify([of('strace', '-qq', 'true'), of('date', '-s', '2001-01-01'), of('ip', 'link')]));`;
+  const addon = join(projectRoot(), 'native/build/Release/vswitchd.node');
+  const { stdout, stderr } = spawnSync(process.execPath, ['-e', code, addon], { encoding: 'utf8' });
+  assert.ok(stdout !== '', stderr);
+  const [traced, set, listed] = JSON.parse(stdout) as [number, string][];
+  assert.is.not(traced![0], 0);
+  assert.match(traced![1], /not permitted/);
+  assert.match(set![1], /not permitted/);
+  assert.is(listed![0], 0);
 });
 
 test.run();

@@ -14,8 +14,8 @@ const inStage = stageTests('sv', import.meta.url);
 /** Both guests' own: so one of them has another port outside, which nothing but a table knows. */
 const PORT = 5_555;
 const EVERY_MS = 20;
-/** 80 ms by itself; three tests run at once. */
-const SILENT_MS = 500;
+/** 80 ms by itself; three tests that run at once have two cores. */
+const SILENT_MS = 2_000;
 
 const ECHO = `require('node:net').createServer(c => c.pipe(c)).listen(7, '${OUTSIDE}', () => console.log('ready'));`;
 

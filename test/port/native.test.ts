@@ -16,7 +16,7 @@ const call = (name: keyof typeof native, ...values: unknown[]): unknown =>
   (native[name] as (...values: unknown[]) => unknown)(...values);
 
 test('every call refuses missing arguments and arguments of other types, and none crashes', () => {
-  const free = new Set(['epollCreate', 'eventCreate', 'ownFiles', 'patchedPages', 'socketPair']); // these take none
+  const free = new Set(['confine', 'epollCreate', 'eventCreate', 'ownFiles', 'patchedPages', 'socketPair']); // these take none
   const odd = [
     undefined,
     null,
