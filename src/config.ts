@@ -179,6 +179,8 @@ export interface Config {
   readonly mtu: number;
   readonly ageingS: number;
   readonly maxMacs: number;
+  /** `strict`: guests must speak with their own addresses. */
+  readonly guard: 'off' | 'strict';
   readonly dhcp: DhcpConfig | undefined;
   /** Undefined: names are not served. */
   readonly dns: DnsConfig | undefined;
@@ -281,6 +283,7 @@ function complete(given: GivenSettings, subnet: Subnet, usualProbeMs = DEFAULT_P
     dhcp: dhcpOf(given, uplink, around, usualProbeMs),
     dns: dnsOf(given, uplink, subnet),
     natAddress,
+    guard: guardOf(given, uplink),
     natFiltering: given.value('nat-filtering') ?? 'address',
     maxFlows,
     maxGuestFlows: maxGuestFlowsOf(given, maxFlows),
@@ -365,6 +368,21 @@ function forwardsOf(
       given.refuse('forward', `${fault}; expected a guest's address in ${subnet.text}`, item);
   }
   return forwards;
+}
+
+function guardOf(given: GivenSettings, uplink: UplinkConfig): Config['guard'] {
+  const guard = given.value('guard') ?? 'off';
+  if (guard === 'strict' && uplink.kind === 'bridge')
+    given.refuse(
+      'guard',
+      'is given beside uplink bridge, where addresses are not ours to know; expected one of the two',
+    );
+  if (guard === 'strict' && given.value('no-dhcp') === true)
+    given.refuse(
+      'guard',
+      'is given beside no-dhcp, without which nobody has an address; expected one of the two',
+    );
+  return guard;
 }
 
 function lanOf(given: GivenSettings, uplink: UplinkConfig, name: string): string | undefined {

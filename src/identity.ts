@@ -42,6 +42,7 @@ export const gatewaySettings = (config: Config, hostResolvers: readonly Ip4[] = 
   dhcp: config.dhcp !== undefined,
   dns: config.dns !== undefined,
   egress: egressPolicy(config.egress, hostResolvers, port => indexIn(config, port)),
+  strict: config.guard === 'strict',
   callers: config.cloudInit && callerMemory(),
 });
 

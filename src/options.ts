@@ -282,6 +282,15 @@ export const SETTINGS = {
     help: "what guests' packets leave with (default: the subnet's last address)",
     schema: text(ADDRESS, parseAddress),
   },
+  guard: {
+    flags: '--guard <KIND>',
+    group: 'network',
+    help: lines(
+      'strict: guests speak with their own addresses, by leases and',
+      'reservations, or not at all; off (default: off)',
+    ),
+    schema: oneOf('off', 'strict'),
+  },
   'nat-filtering': {
     flags: '--nat-filtering <KIND>',
     group: 'gateway',

@@ -7,6 +7,7 @@
  * Stopping goes the other way. A start that fails undoes what it had done.
  */
 import { join } from 'node:path';
+import { Binder } from './binder.ts';
 import { refusalOf } from './callers.ts';
 import { Captures } from './capture/captures.ts';
 import { monotonicMs } from './clock.ts';
@@ -88,6 +89,7 @@ export class Switch {
   readonly #ports: PortTable;
   readonly #life: Life;
   #dhcp: DhcpService | undefined;
+  #binder: Binder | undefined;
   #hostForwards: HostForwards | undefined;
   #plane: Plane | undefined;
   #reconfigure: Reconfigure | undefined;
@@ -300,6 +302,7 @@ export class Switch {
     }
     if (config.dns !== undefined) naming?.reconfigure(config, config.dns, dhcp?.leases() ?? []);
     forwarding.reserve(config.dhcp?.hosts ?? []);
+    this.#binder?.reserve(config.dhcp?.hosts ?? []);
     metadata.reconfigure(config);
   }
 
@@ -376,13 +379,18 @@ export class Switch {
       ports: this.#ports.guests,
       portName: index => this.#ports.nameOf(index),
       changed: changes => {
+        this.#binder?.leasesChanged(changes);
         this.#life.leasesChanged(changes);
         changed(changes);
       },
-      expired: this.#life.leasesExpired,
+      expired: records => {
+        this.#binder?.leasesExpired(records);
+        this.#life.leasesExpired(records);
+      },
       log: (level, sentence) => this.#log[level](sentence),
       now: Date.now,
     });
+    this.#binder = this.#bindTo(plane, service);
     plane.on('punt', (frame, ingress) => {
       if (ingress !== UPLINK_PORT && !isDns(frame)) service.handle(frame, ingress, Date.now());
     });
@@ -393,6 +401,17 @@ export class Switch {
       () => clearInterval(ticks),
     );
     return service;
+  }
+
+  /** For a strict guard: who has which address, before any guest is served. */
+  #bindTo(plane: Plane, service: DhcpService): Binder | undefined {
+    const { guard, dhcp } = this.#config;
+    if (guard !== 'strict') return undefined;
+    const binder = new Binder(plane, this.#ports);
+    binder.reserve(dhcp?.hosts ?? []);
+    binder.load(service.bound());
+    plane.on('revived', () => binder.tellAgain());
+    return binder;
   }
 
   /** Where egress rules name domains: what the uplink brings of answers from DNS servers is read before guests get it. */

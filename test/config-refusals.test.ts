@@ -297,6 +297,15 @@ const BAD: [Given, string][] = [
     { uplink: 'passt', forward: '80:192.168.100.10:80' },
     '--forward 80:192.168.100.10:80: is given beside uplink passt; expected one of the two',
   ],
+  [{ guard: 'loose' }, '--guard loose: expected off or strict'],
+  [
+    { guard: 'strict', uplink: 'bridge:eth0' },
+    '--guard strict: is given beside uplink bridge, where addresses are not ours to know; expected one of the two',
+  ],
+  [
+    { guard: 'strict', 'no-dhcp': true },
+    '--guard strict: is given beside no-dhcp, without which nobody has an address; expected one of the two',
+  ],
   [{ 'nat-filtering': 'all' }, '--nat-filtering all: expected endpoint, address or address-port'],
   [{ firewall: 'pf' }, '--firewall pf: expected nft, iptables, ufw, firewalld, none or auto'],
   [{ lan: 'a b' }, '--lan "a b": names "a b"; expected letters'],

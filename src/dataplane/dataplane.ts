@@ -7,11 +7,12 @@
 import type { Port, Rest } from '../port/port.ts';
 import { GONE } from '../port/port.ts';
 import { Tails } from '../port/tails.ts';
-import type { Mac } from '../wire/address.ts';
+import type { Ip4, Mac } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import { fits } from '../wire/segment.ts';
 import { Batch, BY_ADDRESS, DROPPED, FLOOD, GATEWAY_PORT, LOOK_UP, MAX_PORTS, type Stage } from './batch.ts';
+import type { Bindings } from './bindings.ts';
 import { type CaptureSpec, Captures } from './capture.ts';
 import { Counters } from './counters.ts';
 import { Fdb } from './fdb.ts';
@@ -37,6 +38,8 @@ export interface DataplaneOptions {
   readonly seed: number;
   readonly gateway?: GatewayStage;
   readonly gatewayMac?: Mac;
+  /** Guests must speak with their own addresses, which these are; `gatewayIp` is nobody's. */
+  readonly strict?: { readonly bindings: Bindings; readonly gatewayIp: Ip4 } | undefined;
   /** The uplink's index: never flooded to, for only what the gateway routes goes there. -1: none. */
   readonly uplink: number;
   /** Room for received frames; the default is a burst of the largest. */
@@ -79,8 +82,8 @@ export class Dataplane {
     this.#onGone = (index, fault) => options.onGone(index, fault);
     const { fdb } = this;
     const batch = this.#batch;
-    const { gateway, gatewayMac, uplink } = options;
-    this.#stages = pipeline({ batch, fdb, gateway, gatewayMac, uplink });
+    const { gateway, gatewayMac, uplink, strict } = options;
+    this.#stages = pipeline({ batch, fdb, gateway, gatewayMac, uplink, strict });
     this.#lists = new EgressLists(batch, row => this.#sortSpecial(row));
   }
 

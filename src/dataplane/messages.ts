@@ -39,6 +39,8 @@ export interface GatewaySettings {
   /** Are questions for the gateway's port 53 for the control plane? */
   readonly dns: boolean;
   readonly egress: EgressPolicy;
+  /** Must guests speak with their own addresses? */
+  readonly strict: boolean;
   /** Who calls the service that the host runs for guests; undefined: there is none. The worker writes it. */
   readonly callers: SharedArrayBuffer | undefined;
 }
@@ -110,6 +112,8 @@ export type Command =
     }
   /** Flows and MACs of a switch before this one: packed, and four words each (the FDB's key and last octets, port, second). */
   | { readonly number: number; readonly do: 'restore'; readonly flows: Int32Array; readonly macs: Int32Array }
+  /** Whose addresses have come and gone: see Bindings. */
+  | { readonly number: number; readonly do: 'bind'; readonly added: Int32Array; readonly removed: Int32Array }
   /** Take a port out, and say what it holds of its peer's bytes. */
   | { readonly number: number; readonly do: 'yield'; readonly index: number }
   /** Nothing but to say that it is carried out: a sign of life. */

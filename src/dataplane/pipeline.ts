@@ -5,6 +5,7 @@ import type { Batch, Stage } from './batch.ts';
 import type { Fdb } from './fdb.ts';
 import { forward } from './forward.ts';
 import { guard } from './guard.ts';
+import { type InspectParts, inspect } from './inspect.ts';
 import { learn } from './learn.ts';
 import { parse } from './parse.ts';
 
@@ -26,11 +27,14 @@ export interface Parts {
   readonly gatewayMac: Mac | undefined;
   /** The uplink's port, -1: none. */
   readonly uplink: number;
+  /** Undefined: guests may say what they like of themselves. */
+  readonly strict: Omit<InspectParts, 'uplink'> | undefined;
 }
 
 export const pipeline = (parts: Parts): readonly Stage[] => [
   parse(parts.batch, parts.fdb), //                    bytes → columns, or a drop reason
   guard(parts.batch, parts.gatewayMac), //             may this port send this?
+  ...optional(parts.strict && inspect(parts.batch, { ...parts.strict, uplink: parts.uplink })), // with its own addresses?
   learn(parts.batch, parts.fdb, parts.uplink), //      source MAC → ingress port
   ...optional(parts.gateway?.stage(parts.batch)), //   what is for the gateway, and what it routes
   forward(parts.batch, parts.fdb), //                  destination MAC → egress ports

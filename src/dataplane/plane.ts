@@ -158,6 +158,11 @@ export class Plane extends EventEmitter<PlaneEvents> {
     this.#command({ do: 'names', learnt, forgotten });
   }
 
+  /** Tells whose addresses have come and gone; when it returns, they hold. See Bindings. */
+  bind(added: Int32Array, removed: Int32Array): void {
+    this.#command({ do: 'bind', added, removed });
+  }
+
   /** Tells the gateway at which ports the host serves guests. */
   serve(port: number, aliasPort: number): void {
     this.#command({ do: 'serve', port, aliasPort });

@@ -13,6 +13,7 @@ import { StreamPort } from '../port/stream.ts';
 import { TapPort } from '../port/tap.ts';
 import { TunPort } from '../port/tun.ts';
 import { VhostPort } from '../port/vhost/port.ts';
+import { Bindings } from './bindings.ts';
 import { Dataplane } from './dataplane.ts';
 import { run } from './loop.ts';
 import type { Command, Event, PortSpec, WorkerSettings } from './messages.ts';
@@ -50,6 +51,8 @@ const gateway = settings.routes
     })
   : undefined;
 
+const bindings = settings.gateway.strict ? new Bindings(settings.seed) : undefined;
+
 /** By port index: the file that is polled, as this thread knows it. */
 const polled = new Map<number, number>();
 const attachments = new Map<number, number>();
@@ -62,6 +65,7 @@ const dataplane = new Dataplane({
   seed: settings.seed,
   ...(gateway === undefined ? {} : { gateway, gatewayMac }),
   uplink: settings.uplink,
+  strict: bindings && { bindings, gatewayIp: settings.gateway.gatewayIp },
   onGone(index: number, fault: string | undefined): void {
     unpoll(index);
     tell(index, { what: 'gone', fault });
@@ -133,6 +137,8 @@ function obey(command: Command): boolean {
   } else if (command.do === 'detach') {
     unpoll(command.index);
     dataplane.detach(command.index);
+  } else if (command.do === 'bind') {
+    bindings?.change(command.added, command.removed);
   } else if (command.do === 'yield') {
     const nothing = new Uint8Array(0);
     const rest = dataplane.rest(command.index) ?? { received: nothing, unsent: nothing };

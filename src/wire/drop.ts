@@ -12,6 +12,10 @@ export enum Drop {
   // bridge
   ReservedAddress,
   SourceIsGateway, // a guest speaks with the gateway's own MAC
+  GuardAddress, // strict guard: a MAC, an ARP sender or an IPv4 source that is not the guest's by lease or reservation
+  GuardGateway, // … ARP that claims the gateway's address
+  GuardServer, // … an answer of a DHCP server
+  GuardProtocol, // … neither ARP nor IPv4, or with a VLAN tag
   SameSegment, // the destination is known on the port of reception: filtered, IEEE 802.1D §7.7
   NoEgressPort,
   EgressMtu, // larger than the egress port's maximum size

@@ -247,6 +247,14 @@ export class DhcpService {
     return leaseViews(this.#server.table, this.#nowS());
   }
 
+  /** The leases that run, as they are kept. */
+  bound(): LeaseRecord[] {
+    const nowS = this.#nowS();
+    return [...this.#server.table.all()]
+      .map(({ record }) => record)
+      .filter(({ state, expiresS }) => state === LeaseState.Bound && expiresS > nowS);
+  }
+
   /** The running lease of a machine on a port. */
   leaseOf(mac: string, port: string): LeaseView | undefined {
     return leaseOf(this.#server.table, mac, port, this.#nowS());

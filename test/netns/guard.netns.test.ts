@@ -1,0 +1,76 @@
+// timeout: 60 s
+/** `--guard strict` with real guests: who has an address by lease or reservation speaks, and whoever takes another's is not heard. */
+import { test } from 'uvu';
+import * as assert from 'uvu/assert';
+import { GATEWAY, plugIn, portOf, type Stage, stageTests, TAPS } from './stage.ts';
+
+const inStage = stageTests('gu', import.meta.url);
+const [TAKEN, RESERVED, MAC] = ['192.168.100.77', '192.168.100.50', '02:00:00:00:00:50'];
+
+const pings = ({ lab }: Stage, netns: string, address: string): Promise<boolean> =>
+  lab.inside(netns, 'ping', '-q', '-c', '1', '-W', '1', address).then(
+    () => true,
+    () => false,
+  );
+
+inStage('a lease lets a guest speak; an address, a MAC or a gateway that it makes up do not', async stage => {
+  const { lab, host, red, blue } = stage;
+  await lab.startSwitch(host, ...TAPS, '--guard', 'strict', '--uplink', 'none', '--firewall', 'none');
+  await plugIn(stage, 'tap0', red);
+  await plugIn(stage, 'tap1', blue);
+  await lab.ip(red, 'addr', 'add', `${TAKEN}/24`, 'dev', 'tap0');
+  assert.not(await pings(stage, red, GATEWAY), 'an address of its own choice');
+  await lab.ip(red, 'addr', 'flush', 'dev', 'tap0');
+  const [redIp, blueIp] = [await lab.lease(red, 'tap0'), await lab.lease(blue, 'tap1')];
+  assert.ok(await pings(stage, red, GATEWAY));
+  assert.ok(await pings(stage, red, blueIp));
+  assert.ok(await pings(stage, blue, redIp));
+  // red takes blue's address beside its own
+  await lab.ip(red, 'addr', 'add', `${blueIp}/32`, 'dev', 'tap0');
+  await lab.inside(red, 'arping', '-U', '-c', '2', '-I', 'tap0', blueIp).catch(() => undefined);
+  await lab.inside(red, 'ping', '-c', '1', '-W', '1', '-I', blueIp, GATEWAY).catch(() => undefined);
+  assert.ok(await pings(stage, blue, GATEWAY), 'blue keeps its address');
+  await lab.ip(red, 'addr', 'del', `${blueIp}/32`, 'dev', 'tap0');
+  // red says that it is the gateway
+  await lab.ip(red, 'addr', 'add', `${GATEWAY}/32`, 'dev', 'tap0');
+  await lab.inside(red, 'arping', '-U', '-c', '2', '-I', 'tap0', GATEWAY).catch(() => undefined);
+  await lab.ip(red, 'addr', 'del', `${GATEWAY}/32`, 'dev', 'tap0');
+  assert.ok(await pings(stage, blue, GATEWAY));
+  const { drops } = await portOf(lab, 'tap0');
+  assert.ok((drops.GuardAddress ?? 0) >= 4, JSON.stringify(drops));
+  assert.ok((drops.GuardGateway ?? 0) >= 2, JSON.stringify(drops));
+  // another MAC on the same port
+  await lab.ip(red, 'link', 'set', 'tap0', 'address', MAC);
+  assert.not(await pings(stage, red, GATEWAY));
+  await lab.lease(red, 'tap0');
+  assert.ok(await pings(stage, red, GATEWAY));
+});
+
+inStage('leases are known after a kill, and a reservation without a lease', async stage => {
+  const { lab, host, red, blue } = stage;
+  const options = [
+    ...TAPS,
+    '--guard',
+    'strict',
+    '--host',
+    `fixed,${MAC},${RESERVED}`,
+    '--uplink',
+    'none',
+    '--firewall',
+    'none',
+  ];
+  await lab.startSwitch(host, ...options);
+  await plugIn(stage, 'tap0', red);
+  await plugIn(stage, 'tap1', blue);
+  await lab.lease(red, 'tap0');
+  await lab.ip(blue, 'link', 'set', 'tap1', 'address', MAC);
+  await lab.ip(blue, 'addr', 'add', `${RESERVED}/24`, 'dev', 'tap1');
+  assert.ok(await pings(stage, blue, GATEWAY), 'by hand, as it is reserved');
+  const { pid } = await lab.ask<{ pid: number }>('status');
+  process.kill(pid, 'SIGKILL');
+  await lab.startSwitch(host, ...options);
+  assert.ok(await pings(stage, red, GATEWAY), 'it need not ask again');
+  assert.ok(await pings(stage, blue, GATEWAY));
+});
+
+test.run();
