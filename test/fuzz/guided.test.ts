@@ -5,7 +5,7 @@ import * as assert from 'uvu/assert';
 import { fuzz, kept, tried } from './engine.ts';
 import { TARGETS } from './targets.ts';
 
-const seconds = Number(process.env.VSWITCHD_FUZZ_SECONDS ?? 2);
+const seconds = Number(process.env.VSWITCHD_FUZZ_SECONDS ?? 1);
 const seed = Number(process.env.VSWITCHD_SEED ?? Date.now() % 1_000_000);
 
 for (const target of TARGETS) {

@@ -93,7 +93,7 @@ inStage('vswitchctl restart: no connection, lease or byte is lost, and silence i
   const leases = await lab.ask<LeaseView[]>('leases');
   const macs = await lab.ask<MacView[]>('macs');
   for (let round = 0; round < 2; round++) {
-    await new Promise(resolve => setTimeout(resolve, 500));
+    await new Promise(resolve => setTimeout(resolve, 200));
     assert.match(await ctl(stage, 'restart'), /^restarted: pid \d+ goes on$/m);
   }
   const after = await lab.ask<{ pid: number }>('status');
