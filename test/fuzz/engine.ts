@@ -34,8 +34,8 @@ const FOLDER = join(projectRoot(), 'test/fuzz');
 const LONGEST = 4_096;
 const MOST_CHANGES = 6;
 const INTERESTING = [0, 1, 2, 0x7f, 0x80, 0xc0, 0xfe, 0xff];
-/** Runs between two looks at the clock, and at what they have run. */
-const A_TURN = 512;
+/** Runs between two looks at the clock, and at what they have run: in the beginning much is new, and narrowing it down takes longest. */
+const [FIRST_TURN, A_TURN] = [32, 512];
 
 const pathOf = (kind: 'corpus' | 'regressions', name: string): string => join(FOLDER, kind, `${name}.txt`);
 
@@ -181,6 +181,7 @@ export function fuzz(target: Target, seconds: number, seed: number, keeps = true
   const corpus: Uint8Array[] = [];
   const coverage = new Coverage(target.code);
   let runs = 0;
+  let turn = FIRST_TURN;
   /** Of inputs that have run new code together, finds those that do. */
   const narrow = (inputs: readonly Uint8Array[]): void => {
     const half = inputs.length >> 1;
@@ -203,10 +204,11 @@ export function fuzz(target: Target, seconds: number, seed: number, keeps = true
       runs++;
     }
     for (const end = performance.now() + seconds * 1_000; performance.now() < end; ) {
-      const inputs = Array.from({ length: A_TURN }, () => mutated(below, corpus, words));
-      runs += A_TURN;
+      const inputs = Array.from({ length: turn }, () => mutated(below, corpus, words));
+      runs += turn;
       for (const input of inputs) tried(target, input, seed, keeps);
       if (coverage.mayBeNew()) narrow(inputs);
+      else turn = Math.min(2 * turn, A_TURN);
     }
     return { runs, blocks: coverage.blocks, corpus };
   } finally {

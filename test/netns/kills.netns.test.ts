@@ -17,7 +17,7 @@ import { random } from '../random.ts';
 import { addGuest, type Guest, tapsOf } from './dhcp.ts';
 import { ctl, type Stage, snapshot, stageTests } from './stage.ts';
 
-const kills = Number(process.env.VSWITCHD_KILLS ?? 3);
+const kills = Number(process.env.VSWITCHD_KILLS ?? 2);
 const seed = Number(process.env.VSWITCHD_SEED ?? Date.now() % 100_000);
 const below = random(seed);
 const inStage = stageTests('kl', import.meta.url);
