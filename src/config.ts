@@ -11,6 +11,7 @@ import { type Given, GivenSettings, type SettingsFile } from './config/given.ts'
 import { Settings } from './options.ts';
 import type { PolicySettings } from './service/dhcp/options.ts';
 import type { PoolSettings } from './service/dhcp/pools.ts';
+import type { PortMacs } from './settings/portmacs.ts';
 import { tapOf } from './settings/ports.ts';
 import { MOST_PORTS } from './settings/taps.ts';
 import { type Ip4, type Mac, type Network, UNSPECIFIED } from './wire/address.ts';
@@ -179,6 +180,8 @@ export interface Config {
   readonly mtu: number;
   readonly ageingS: number;
   readonly maxMacs: number;
+  /** Undefined: a port may have as many as there is room for. */
+  readonly portMacs: PortMacs | undefined;
   /** `strict`: guests must speak with their own addresses. */
   readonly guard: 'off' | 'strict';
   readonly dhcp: DhcpConfig | undefined;
@@ -280,6 +283,7 @@ function complete(given: GivenSettings, subnet: Subnet, usualProbeMs = DEFAULT_P
     mtu: given.value('mtu') ?? 1500,
     ageingS: given.value('ageing') ?? 300,
     maxMacs: given.value('max-macs') ?? 65_536,
+    portMacs: given.value('port-macs'),
     dhcp: dhcpOf(given, uplink, around, usualProbeMs),
     dns: dnsOf(given, uplink, subnet),
     natAddress,

@@ -20,6 +20,7 @@ import {
   RESOLVERS,
 } from './settings/network.ts';
 import { PORT } from './settings/port.ts';
+import { PORT_MACS, parsePortMacs } from './settings/portmacs.ts';
 import { PORT_TEXT, parsePorts } from './settings/ports.ts';
 import { HOST, POOL, parseHosts, parsePools } from './settings/reservations.ts';
 import { list, oneOf, repeated, text, whole } from './settings/schema.ts';
@@ -115,6 +116,17 @@ export const SETTINGS = {
     group: 'network',
     help: 'size of the table of MAC addresses (default: 65536)',
     schema: whole(16, 1_048_576, 'MAC addresses'),
+  },
+  'port-macs': {
+    flags: '--port-macs <COUNT>',
+    group: 'network',
+    help: lines(
+      "MAC addresses that a guest's port may have; frames from one more are",
+      'dropped, with COUNT,shutdown the port is set down (default: no limit)',
+    ),
+    schema: z
+      .union([z.string(), z.int().transform(String)], { error: PORT_MACS })
+      .pipe(text(PORT_MACS, parsePortMacs)),
   },
   'dhcp-range': {
     flags: '--dhcp-range <FIRST-LAST>',

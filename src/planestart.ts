@@ -31,6 +31,7 @@ export function startPlane(parts: PlaneParts): StartedPlane {
   const routes = kind !== 'bridge';
   const plane = new Plane({
     maxMacs: config.maxMacs,
+    portMacs: config.portMacs?.max,
     ageingS: config.ageingS,
     uplink: kind === 'tun' || kind === 'passt' ? UPLINK_PORT : -1,
     routes,

@@ -18,6 +18,7 @@ import type { ApiFigures } from './control/figures.ts';
 import { metricsText } from './control/metrics.ts';
 import type { Views } from './control/views.ts';
 import { BY_ADDRESS, FLOOD } from './dataplane/batch.ts';
+import { Counters } from './dataplane/counters.ts';
 import { type GatewaySettings, UPLINK_PORT } from './dataplane/messages.ts';
 import type { Plane } from './dataplane/plane.ts';
 import { Endings } from './endings.ts';
@@ -50,6 +51,7 @@ import { checkFolder, Metadata } from './metadata.ts';
 import { Naming } from './naming.ts';
 import { type StartedPlane, startPlane } from './planestart.ts';
 import { loadNative } from './port/native.ts';
+import { PortLimit } from './portlimit.ts';
 import { Ports, type PortsParts } from './ports.ts';
 import { PortTable } from './porttable.ts';
 import { Reconfigure, type Source } from './reconfigure.ts';
@@ -204,6 +206,7 @@ export class Switch {
     }
     const ports = await this.#openPorts({ plane, journal, shields, held: left && heldFiles(left) });
     if (left !== undefined) learnAgain(left, plane, this.#ports, this.#log);
+    this.#limitPorts(plane, ports);
     const views = viewsOf(config, plane.memory, {
       ...{ ports: this.#ports, made: ports, dhcp: this.#dhcp, forwarding, life: this.#life, naming },
       egress: () => ({ ...this.#egress, names }),
@@ -401,6 +404,17 @@ export class Switch {
       () => clearInterval(ticks),
     );
     return service;
+  }
+
+  #limitPorts(plane: Plane, ports: Ports): void {
+    const { portMacs } = this.#config;
+    if (portMacs?.shutdown !== true) return;
+    const limit = new PortLimit({
+      ...{ max: portMacs.max, counters: new Counters(plane.memory.counters) },
+      ...{ table: this.#ports, ports, log: this.#log },
+    });
+    this.#endings.add(() => limit.stop());
+    limit.start();
   }
 
   /** For a strict guard: who has which address, before any guest is served. */

@@ -297,6 +297,9 @@ const BAD: [Given, string][] = [
     { uplink: 'passt', forward: '80:192.168.100.10:80' },
     '--forward 80:192.168.100.10:80: is given beside uplink passt; expected one of the two',
   ],
+  [{ 'port-macs': '0' }, '--port-macs 0: expected a number of MAC addresses from 1 to 65536'],
+  [{ 'port-macs': '4,close' }, '--port-macs 4,close: expected a number of MAC addresses from 1 to 65536'],
+  [{ 'port-macs': '65537' }, '--port-macs 65537: expected a number of MAC addresses from 1 to 65536'],
   [{ guard: 'loose' }, '--guard loose: expected off or strict'],
   [
     { guard: 'strict', uplink: 'bridge:eth0' },

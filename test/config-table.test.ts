@@ -61,6 +61,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
     ageingS: 300,
     maxMacs: 65_536,
     guard: 'off',
+    portMacs: undefined,
     dhcp: {
       first: parseIp4('192.168.100.10')!,
       last: parseIp4('192.168.100.253')!,

@@ -45,6 +45,7 @@ const FIXED: Readonly<Record<Fixed, SettingName>> = {
   mtu: 'mtu',
   ageingS: 'ageing',
   maxMacs: 'max-macs',
+  portMacs: 'port-macs',
   guard: 'guard',
   natAddress: 'nat-address',
   natFiltering: 'nat-filtering',

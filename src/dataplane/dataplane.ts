@@ -18,6 +18,7 @@ import { Counters } from './counters.ts';
 import { Fdb } from './fdb.ts';
 import { EgressLists } from './lists.ts';
 import { LoopStats, NOBODY } from './loopstats.ts';
+import { UPLINK_PORT } from './messages.ts';
 import { pipeline, type StageMaker } from './pipeline.ts';
 
 /** The gateway as the data plane sees it: a stage with timers. */
@@ -40,6 +41,8 @@ export interface DataplaneOptions {
   readonly gatewayMac?: Mac;
   /** Guests must speak with their own addresses, which these are; `gatewayIp` is nobody's. */
   readonly strict?: { readonly bindings: Bindings; readonly gatewayIp: Ip4 } | undefined;
+  /** Addresses that a guest's port may have; undefined: as many as there is room for. */
+  readonly portMacs?: number | undefined;
   /** The uplink's index: never flooded to, for only what the gateway routes goes there. -1: none. */
   readonly uplink: number;
   /** Room for received frames; the default is a burst of the largest. */
@@ -77,6 +80,7 @@ export class Dataplane {
     this.counters = new Counters(options.counterMemory);
     this.stats = new LoopStats(options.loopMemory);
     this.fdb = new Fdb(options.fdbMemory, options.maxMacs, options.ageingS, options.seed);
+    if (options.portMacs !== undefined) this.fdb.portLimits.fill(options.portMacs, UPLINK_PORT + 1);
     this.#gateway = options.gateway;
     this.#uplink = options.uplink;
     this.#onGone = (index, fault) => options.onGone(index, fault);

@@ -11,6 +11,10 @@ import { MAC_NEWS_WORDS, MacNews, NOWHERE, tellMac } from './macnews.ts';
 
 const spreadOver = spread; // an import that each row needs
 
+/** Indices that a port may have. */
+const PORTS = 256;
+const NO_LIMIT = 0x7fff_ffff;
+
 const WORDS = 4;
 const KEY_HI = 0;
 const KEY_LO = 1;
@@ -53,6 +57,9 @@ export function clearFdb(memory: SharedArrayBuffer): void {
 }
 
 export class Fdb {
+  /** Addresses that stand at each port, and how many may. */
+  readonly portSizes = new Int32Array(PORTS);
+  readonly portLimits = new Int32Array(PORTS).fill(NO_LIMIT);
   readonly #words: Int32Array;
   readonly #news: Int32Array;
   readonly #slotMask: number;
@@ -112,7 +119,12 @@ export class Fdb {
     return this.#words[COUNT] as number;
   }
 
-  /** Learns or refreshes; false when the table is full and the address new. */
+  /** Has the port as many addresses as it may? */
+  isFull(port: number): boolean {
+    return (this.portSizes[port] as number) >= (this.portLimits[port] as number);
+  }
+
+  /** Learns or refreshes; false when the address is new at the port, and the port or the table is full. */
   learn(key: number, lo: number, port: number, nowS: number): boolean {
     const words = this.#words;
     const found = this.#place(key, lo);
@@ -120,12 +132,16 @@ export class Fdb {
       // A shared cache line is written only when there is news: the control thread may be reading.
       const before = words[found + PORT] as number;
       if (before !== port + 1) {
+        if (this.isFull(port)) return false;
+        this.#count(before - 1, -1);
+        this.#count(port, 1);
         words[found + PORT] = port + 1;
         tellMac(this.#news, key, lo, port, before - 1);
       }
       if (words[found + SEEN] !== nowS) words[found + SEEN] = nowS;
       return true;
     }
+    if (this.isFull(port)) return false;
     if ((words[COUNT] as number) >= this.maxEntries) {
       words[UNLEARNT] = (words[UNLEARNT] as number) + 1;
       return false;
@@ -136,6 +152,7 @@ export class Fdb {
     words[free + SEEN] = nowS;
     words[free + PORT] = port + 1;
     words[COUNT] = (words[COUNT] as number) + 1;
+    this.#count(port, 1);
     tellMac(this.#news, key, lo, port, NOWHERE);
     return true;
   }
@@ -168,6 +185,7 @@ export class Fdb {
   #remove(slot: number): void {
     const words = this.#words;
     const mask = this.#slotMask;
+    this.#count((words[HEADER_WORDS + slot * WORDS + PORT] as number) - 1, -1);
     let gap = slot;
     for (let next = (slot + 1) & mask; ; next = (next + 1) & mask) {
       const from = HEADER_WORDS + next * WORDS;
@@ -179,6 +197,10 @@ export class Fdb {
     }
     words[HEADER_WORDS + gap * WORDS + PORT] = 0;
     words[COUNT] = (words[COUNT] as number) - 1;
+  }
+
+  #count(port: number, change: number): void {
+    this.portSizes[port] = (this.portSizes[port] as number) + change;
   }
 
   /** The slot of an address's home. */

@@ -5,8 +5,11 @@
  * the second learns from the rest, of which some may have been dropped. The probing stays out of the first, so that the
  * compiler keeps it small. All rows have one ingress, so a station's rows may be split between the loops.
  *
+ * A table that is full forwards what it can't learn; a port that has as many addresses as it may does not.
+ *
  * Nobody is learnt on the uplink: only what the gateway has routed goes there, whatever MAC a guest writes on a frame.
  */
+import { Drop } from '../wire/drop.ts';
 import { type Batch, DROPPED, type Stage } from './batch.ts';
 import type { Fdb } from './fdb.ts';
 
@@ -28,7 +31,9 @@ export const learn = (batch: Batch, fdb: Fdb, uplink: number): Stage => {
       }
       for (let i = 0; i < resting; i++) {
         const row = rest[i] as number;
-        if (egress[row] !== DROPPED) fdb.learn(sourceKey[row] as number, sourceLo[row] as number, port, nowS);
+        if (egress[row] === DROPPED) continue;
+        const isKnown = fdb.learn(sourceKey[row] as number, sourceLo[row] as number, port, nowS);
+        if (!isKnown && fdb.isFull(port)) batch.refuse(row, Drop.MacLimit);
       }
     },
   };

@@ -48,6 +48,8 @@ export interface GatewaySettings {
 export interface WorkerSettings {
   readonly memory: SharedMemory;
   readonly maxMacs: number;
+  /** Addresses that a guest's port may have; undefined: as many as there is room for. */
+  readonly portMacs: number | undefined;
   readonly ageingS: number;
   /** The uplink's port index, -1: none, or one that is a port like others. */
   readonly uplink: number;

@@ -61,6 +61,7 @@ const dataplane = new Dataplane({
   counterMemory: settings.memory.counters,
   loopMemory: settings.memory.loop,
   maxMacs: settings.maxMacs,
+  portMacs: settings.portMacs,
   ageingS: settings.ageingS,
   seed: settings.seed,
   ...(gateway === undefined ? {} : { gateway, gatewayMac }),

@@ -16,6 +16,7 @@ export enum Drop {
   GuardGateway, // … ARP that claims the gateway's address
   GuardServer, // … an answer of a DHCP server
   GuardProtocol, // … neither ARP nor IPv4, or with a VLAN tag
+  MacLimit, // from one address more than its port may have
   SameSegment, // the destination is known on the port of reception: filtered, IEEE 802.1D §7.7
   NoEgressPort,
   EgressMtu, // larger than the egress port's maximum size

@@ -84,6 +84,25 @@ test('ageing: any table is gone over within 13 s of ticks', () => {
   }
 });
 
+test('a port has as many addresses as it may, till one of them has gone', () => {
+  const { fdb } = table(64);
+  fdb.portLimits[1] = 2;
+  assert.ok(fdb.learn(key(0, 1), 1, 1, 0));
+  assert.ok(fdb.learn(key(0, 1), 2, 1, 0));
+  assert.not(fdb.learn(key(0, 1), 3, 1, 0));
+  assert.ok(fdb.isFull(1));
+  assert.ok(fdb.learn(key(0, 1), 2, 1, 5), 'those that it has are refreshed');
+  assert.ok(fdb.learn(key(0, 1), 3, 2, 0), 'another port has no limit');
+  assert.not(fdb.learn(key(0, 1), 3, 1, 0), 'nor may it take the other one’s');
+  assert.is(fdb.lookup(key(0, 1), 3), 2);
+  assert.ok(fdb.learn(key(0, 1), 1, 2, 0), 'one moves away');
+  assert.ok(fdb.learn(key(0, 1), 4, 1, 0));
+  fdb.flush(1);
+  assert.equal([...fdb.portSizes.subarray(0, 3)], [0, 0, 2]);
+  sweepAll(fdb, 1, AGEING_S);
+  assert.equal([...fdb.portSizes.subarray(0, 3)], [0, 0, 0]);
+});
+
 test('the list shows what was learnt', () => {
   const { fdb, memory } = table(16);
   fdb.learn(key(42, 0xabcd), -2, 9, 77);
@@ -121,6 +140,8 @@ test('does what a Map would, for any order of learning, flushing and ageing', ()
         for (let lo = 0; lo < MACS; lo++) assert.is(fdb.lookup(key(0, 2), lo), model.get(lo)?.port ?? -1);
       }
       assert.is(fdb.size, model.size);
+      for (let port = 0; port < 4; port++)
+        assert.is(fdb.portSizes[port], [...model.values()].filter(entry => entry.port === port).length);
       assert.is(listEntries(memory).length, model.size);
     }),
     { seed: 20_261_123, numRuns: 300 },

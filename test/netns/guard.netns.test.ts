@@ -1,10 +1,15 @@
 // timeout: 60 s
 /** `--guard strict` with real guests: who has an address by lease or reservation speaks, and whoever takes another's is not heard. */
+import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
+import { until } from '../../src/lab.ts';
+import { projectRoot } from '../../src/port/native.ts';
 import { GATEWAY, plugIn, portOf, type Stage, stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('gu', import.meta.url);
+const VSWITCHCTL = join(projectRoot(), 'bin', 'vswitchctl');
 const [TAKEN, RESERVED, MAC] = ['192.168.100.77', '192.168.100.50', '02:00:00:00:00:50'];
 
 const pings = ({ lab }: Stage, netns: string, address: string): Promise<boolean> =>
@@ -45,6 +50,68 @@ inStage('a lease lets a guest speak; an address, a MAC or a gateway that it make
   await lab.lease(red, 'tap0');
   assert.ok(await pings(stage, red, GATEWAY));
 });
+
+/** A frame from each of so many made-up addresses. */
+const makesUp = ({ lab }: Stage, netns: string, count: number): Promise<unknown> =>
+  lab.inside(
+    netns,
+    'mausezahn',
+    'tap0',
+    '-q',
+    '-c',
+    String(count),
+    '-a',
+    'rand',
+    '-b',
+    'bcast',
+    '88:b5 00:01',
+  );
+
+inStage('a port has as many MAC addresses as it may, and its guest is heard all the same', async stage => {
+  const { lab, host, red, blue } = stage;
+  await lab.startSwitch(host, ...TAPS, '--uplink', 'none', '--firewall', 'none', '--port-macs', '3');
+  await plugIn(stage, 'tap0', red);
+  await plugIn(stage, 'tap1', blue);
+  const blueIp = await lab.lease(blue, 'tap1');
+  await lab.lease(red, 'tap0');
+  await makesUp(stage, red, 1_000);
+  const dropped = (await portOf(lab, 'tap0')).drops.MacLimit ?? 0;
+  assert.ok(dropped >= 990 && dropped <= 1_000, `${dropped} dropped`);
+  const { macs } = await lab.ask<{ macs: number }>('status');
+  assert.ok(macs <= 6, `${macs} addresses`);
+  assert.ok(await pings(stage, red, blueIp));
+});
+
+inStage(
+  'one address too many sets the port down, where that is asked for, till it is set up again',
+  async stage => {
+    const { lab, host, red, blue } = stage;
+    await lab.startSwitch(
+      host,
+      ...TAPS,
+      '--uplink',
+      'none',
+      '--firewall',
+      'none',
+      '--port-macs',
+      '3,shutdown',
+    );
+    await plugIn(stage, 'tap0', red);
+    await plugIn(stage, 'tap1', blue);
+    await lab.lease(red, 'tap0');
+    await lab.lease(blue, 'tap1');
+    const isUp = async (): Promise<boolean> => (await portOf(lab, 'tap0')).up;
+    await makesUp(stage, red, 10);
+    await until('the port is down', 3_000, async () => !(await isUp()));
+    assert.not(await pings(stage, red, GATEWAY));
+    assert.ok(await pings(stage, blue, GATEWAY), 'the other port is as it was');
+    await lab.inside(host, VSWITCHCTL, '--run-dir', lab.folder, 'port', 'set', 'tap0', 'up');
+    await until('the port is up again', 3_000, isUp);
+    assert.ok(await pings(stage, red, GATEWAY));
+    await setTimeout(500); // it is looked at several times a second
+    assert.ok(await isUp(), 'what was counted before does not set it down again');
+  },
+);
 
 inStage('leases are known after a kill, and a reservation without a lease', async stage => {
   const { lab, host, red, blue } = stage;
