@@ -23,7 +23,7 @@ import { PORT } from './settings/port.ts';
 import { PORT_MACS, parsePortMacs } from './settings/portmacs.ts';
 import { PORT_TEXT, parsePorts } from './settings/ports.ts';
 import { HOST, POOL, parseHosts, parsePools } from './settings/reservations.ts';
-import { list, oneOf, repeated, text, whole } from './settings/schema.ts';
+import { list, oneOf, repeated, text, textOrWhole, whole } from './settings/schema.ts';
 import { parseName, parseTaps } from './settings/taps.ts';
 import { parseUplink, UPLINK } from './settings/uplink.ts';
 import {
@@ -124,9 +124,7 @@ export const SETTINGS = {
       "MAC addresses that a guest's port may have; frames from one more are",
       'dropped, with COUNT,shutdown the port is set down (default: no limit)',
     ),
-    schema: z
-      .union([z.string(), z.int().transform(String)], { error: PORT_MACS })
-      .pipe(text(PORT_MACS, parsePortMacs)),
+    schema: textOrWhole(PORT_MACS, parsePortMacs),
   },
   'dhcp-range': {
     flags: '--dhcp-range <FIRST-LAST>',
@@ -138,9 +136,7 @@ export const SETTINGS = {
     flags: '--lease-time <TIME>',
     group: 'dhcp',
     help: 'how long an address is lent: 30m, 12h, 7d or seconds (default: 12h)',
-    schema: z
-      .union([z.string(), z.int().transform(String)], { error: LEASE_TIME })
-      .pipe(text(LEASE_TIME, parseLeaseTime)),
+    schema: textOrWhole(LEASE_TIME, parseLeaseTime),
   },
   host: {
     flags: '--host <HOST>',

@@ -7,12 +7,11 @@
  *   entry  │ key: VLAN << 16 | first two octets │ key: last four octets │ port + 1, 0: free │ last seen, seconds │
  */
 import { multiplier, shiftFor, spread } from '../wire/hash.ts';
+import { MAX_PORTS } from './batch.ts';
 import { MAC_NEWS_WORDS, MacNews, NOWHERE, tellMac } from './macnews.ts';
 
 const spreadOver = spread; // an import that each row needs
 
-/** Indices that a port may have. */
-const PORTS = 256;
 const NO_LIMIT = 0x7fff_ffff;
 
 const WORDS = 4;
@@ -58,8 +57,8 @@ export function clearFdb(memory: SharedArrayBuffer): void {
 
 export class Fdb {
   /** Addresses that stand at each port, and how many may. */
-  readonly portSizes = new Int32Array(PORTS);
-  readonly portLimits = new Int32Array(PORTS).fill(NO_LIMIT);
+  readonly portSizes = new Int32Array(MAX_PORTS);
+  readonly portLimits = new Int32Array(MAX_PORTS).fill(NO_LIMIT);
   readonly #words: Int32Array;
   readonly #news: Int32Array;
   readonly #slotMask: number;

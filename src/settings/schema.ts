@@ -21,6 +21,10 @@ export const text = <T>(expected: string, parse: (value: string) => T | Refusal)
     return z.NEVER;
   });
 
+/** The same where a file may have a whole number as well. */
+export const textOrWhole = <T>(expected: string, parse: (value: string) => T | Refusal) =>
+  z.union([z.string(), z.int().transform(String)], { error: expected }).pipe(text(expected, parse));
+
 /** A schema of several, as one text with commas or as a list in the file. */
 export const list = <T>(expected: string, parse: (items: readonly string[]) => readonly T[] | Refusal) =>
   z
