@@ -13,8 +13,8 @@ const LOOK_MS = 200;
 export interface PortLimitParts {
   readonly max: number;
   readonly counters: Pick<Counters, 'drops'>;
-  readonly table: Pick<PortTable, 'entries'>;
-  readonly ports: Pick<Ports, 'set'>;
+  readonly table: Pick<PortTable, 'entries' | 'find'>;
+  readonly ports: Pick<Ports, 'set' | 'holderOf'>;
   readonly log: Pick<Log, 'warn' | 'error'>;
 }
 
@@ -22,11 +22,12 @@ export class PortLimit {
   readonly #parts: PortLimitParts;
   /** By port index: frames that were over the limit when it was last looked at. */
   readonly #before = new Map<number, number>();
+  /** Those that are being set down. */
+  readonly #going = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
 
   constructor(parts: PortLimitParts) {
     this.#parts = parts;
-    this.look();
   }
 
   start(): void {
@@ -38,20 +39,26 @@ export class PortLimit {
   }
 
   look(): void {
-    const { counters, table } = this.#parts;
-    for (const { index, name, disabled } of table.entries) {
+    const { counters, table, ports } = this.#parts;
+    for (const { index, name } of table.entries) {
       const over = counters.drops[index * DROP_COUNT + Drop.MacLimit] as number;
       const before = this.#before.get(index) ?? 0;
       this.#before.set(index, over);
-      if (over > before && !disabled) this.#shut(name);
+      if (over > before) this.#shut(ports.holderOf(name), name);
     }
   }
 
-  #shut(name: string): void {
-    const { max, ports, log } = this.#parts;
+  /** A port goes down with all of its guests. */
+  #shut(name: string, guest: string): void {
+    const { max, table, ports, log } = this.#parts;
+    if (table.find(name)?.disabled !== false || this.#going.has(name)) return;
+    this.#going.add(name);
     log.warn(
-      `${name}: set down, as it sent from more than ${max} MAC addresses (--port-macs); \`vswitchctl port set ${name} up\` has it back`,
+      `${name}: set down, as ${guest === name ? 'it' : guest} sent from more than ${max} MAC addresses (--port-macs); \`vswitchctl port set ${name} up\` has it back`,
     );
-    ports.set(name, false).catch((error: unknown) => log.error({ err: error }, `${name}: not set down`));
+    ports
+      .set(name, false)
+      .catch((error: unknown) => log.error({ err: error }, `${name}: not set down`))
+      .finally(() => this.#going.delete(name));
   }
 }

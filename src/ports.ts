@@ -191,6 +191,9 @@ export class Ports {
     });
   }
 
+  /** The port that a guest of this name came by: itself, or the one that has several guests. */
+  holderOf = (name: string): string => (this.#made.has(name) ? name : name.replace(/\.\d+$/, ''));
+
   /** As `--port` could have made it; undefined: it is the uplink, or one of several guests. */
   textOf(name: string): string | undefined {
     const port = this.#made.get(name);
@@ -283,7 +286,7 @@ export class Ports {
       );
     if (entry.origin === 'uplink')
       throw usage(`${name} is the uplink of ${config.name}; expected a guest's port`);
-    throw usage(`${name} is a further guest of ${name.replace(/\.\d+$/, '')}; expected that port`);
+    throw usage(`${name} is a further guest of ${this.holderOf(name)}; expected that port`);
   }
 
   #entry(name: string): PortEntry {

@@ -5,9 +5,11 @@
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Binder } from './binder.ts';
 import type { DnsConfig } from './config/dns.ts';
 import type { Config } from './config.ts';
 import { type Batch, BY_ADDRESS, FLOOD, GATEWAY_PORT } from './dataplane/batch.ts';
+import { Bindings } from './dataplane/bindings.ts';
 import { counterMemory } from './dataplane/counters.ts';
 import { Dataplane } from './dataplane/dataplane.ts';
 import { fdbMemory } from './dataplane/fdb.ts';
@@ -18,6 +20,7 @@ import { dhcpSettings, gatewaySettings } from './identity.ts';
 import { zoneOf } from './naming.ts';
 import { MemoryPort } from './port/memory.ts';
 import { readCapture } from './port/pcap-file.ts';
+import { configuredPorts } from './porttable.ts';
 import { DhcpService } from './service/dhcp/service.ts';
 import { MemoryStore } from './service/dhcp/store.ts';
 import { SocketExchange } from './service/dns/exchange.ts';
@@ -64,34 +67,46 @@ export async function replay(config: Config, inputs: readonly ReplayInput[]): Pr
     config,
     inputs.map(input => input.port),
   );
-  const queue = inputs.flatMap((input, index) => input.frames.map(frame => ({ index, frame })));
+  const queue = inputs.flatMap(({ port, frames }) => frames.map(frame => ({ port, frame })));
   queue.sort((a, b) => timeMs(a.frame) - timeMs(b.frame)); // stable: as given, where times are equal
-  for (const { index, frame } of queue) await stage.play(index, frame);
+  for (const { port, frame } of queue) await stage.play(port, frame);
   await stage.finish();
   return stage.result();
 }
 
 const timeMs = (frame: Captured): number => frame.seconds * 1000 + frame.nanoseconds / 1e6;
 
+/** A port that the configuration has keeps its index, as rules and reservations name it; the others follow. */
+function indicesOf(config: Config, names: readonly string[]): ReadonlyMap<string, number> {
+  const all = [UPLINK, ...new Set([...configuredPorts(config), ...names].filter(name => name !== UPLINK))];
+  return new Map(names.map(name => [name, all.indexOf(name)]));
+}
+
 class ReplayStage {
-  readonly #ports: readonly MemoryPort[];
+  /** Those that have captures, by the indices that a running switch gives them. */
+  readonly #ports: ReadonlyMap<number, MemoryPort>;
+  readonly #indices: ReadonlyMap<string, number>;
   readonly #dataplane: Dataplane;
   readonly #uplink: number;
   readonly #dhcp: DhcpService | undefined;
+  readonly #binder: Binder | undefined;
   readonly #watched: NameService;
   readonly #dns: { readonly zone: Zone; readonly service: DnsService } | undefined;
-  readonly #sent: Captured[][];
+  readonly #sent: ReadonlyMap<number, Captured[]>;
   readonly #punted: { frame: Uint8Array; ingress: number }[] = [];
   /** What the control plane waits for; without them its time would be the machine's. */
   readonly #alarms: { readonly atMs: number; readonly act: () => void }[] = [];
   #nowMs = Number.NaN;
 
   constructor(config: Config, names: readonly string[]) {
-    this.#ports = names.map(name => new MemoryPort(name, { mtu: config.mtu }));
-    this.#sent = names.map(() => []);
+    this.#indices = indicesOf(config, names);
+    const indices = [...this.#indices];
+    this.#ports = new Map(indices.map(([name, index]) => [index, new MemoryPort(name, { mtu: config.mtu })]));
+    this.#sent = new Map(indices.map(([, index]) => [index, []]));
     const settings = gatewaySettings(config);
-    const uplink = names.indexOf(UPLINK);
+    const uplink = this.#indices.get(UPLINK) ?? -1;
     this.#uplink = uplink;
+    const bindings = new Bindings(SEED);
     const gateway = new Gateway({
       ...settings,
       uplink,
@@ -109,9 +124,15 @@ class ReplayStage {
       gateway,
       gatewayMac: settings.gatewayMac,
       uplink,
+      portMacs: config.portMacs?.max,
+      strict: settings.strict ? { bindings, gatewayIp: settings.gatewayIp } : undefined,
       onGone: () => undefined,
     });
-    for (const [index, port] of this.#ports.entries()) this.#dataplane.attach(index, port);
+    for (const [index, port] of this.#ports) this.#dataplane.attach(index, port);
+    const indexFor = (name: string): number => this.#indices.get(name) ?? -1;
+    const bind = (added: Int32Array, removed: Int32Array): void => bindings.change(added, removed);
+    this.#binder = settings.strict ? new Binder({ bind }, { indexFor }) : undefined;
+    this.#binder?.reserve(config.dhcp?.hosts ?? []);
     this.#watched = new NameService({
       domains: settings.egress.domains,
       maxNames: MAX_NAMES,
@@ -128,10 +149,11 @@ class ReplayStage {
     this.#dhcp = config.dhcp === undefined ? undefined : this.#startDhcp(config, config.dhcp);
   }
 
-  async play(index: number, frame: Captured): Promise<void> {
+  async play(name: string, frame: Captured): Promise<void> {
+    const index = this.#indices.get(name) as number;
     const nowMs = timeMs(frame);
     await this.#advance(nowMs);
-    (this.#ports[index] as MemoryPort).give(frame.data);
+    this.#ports.get(index)?.give(frame.data);
     this.#dataplane.serve(index, nowMs);
     for (const punted of this.#punted.splice(0))
       if (punted.ingress === this.#uplink) this.#watched.handle(punted.frame, nowMs);
@@ -150,18 +172,18 @@ class ReplayStage {
   /** Takes what the ports have sent, as at a frame's time. */
   #collect(at: Pick<Captured, 'seconds' | 'nanoseconds'>): void {
     const { seconds, nanoseconds } = at;
-    for (const [index, port] of this.#ports.entries())
+    for (const [index, port] of this.#ports)
       for (const data of port.sent.splice(0))
-        this.#sent[index]?.push({ seconds, nanoseconds, data, originalLength: data.length });
+        this.#sent.get(index)?.push({ seconds, nanoseconds, data, originalLength: data.length });
   }
 
   result(): ReplayResult {
     const { counters } = this.#dataplane;
     const ports = Object.fromEntries(
-      this.#ports.map((port, index) => [
-        port.name,
+      [...this.#indices].map(([name, index]) => [
+        name,
         {
-          sent: this.#sent[index] ?? [],
+          sent: this.#sent.get(index) ?? [],
           counters: {
             rxFrames: counters.rxFrames[index] as number,
             rxBytes: counters.rxBytes[index] as number,
@@ -173,7 +195,7 @@ class ReplayStage {
       ]),
     );
     const drops: Record<string, number> = {};
-    for (const index of [...this.#ports.keys(), GATEWAY_PORT])
+    for (const index of [...this.#indices.values(), GATEWAY_PORT])
       for (const [reason, count] of Object.entries(counters.dropsOf(index)))
         drops[reason] = (drops[reason] ?? 0) + count;
     return { ports, drops };
@@ -186,6 +208,7 @@ class ReplayStage {
     this.#nowMs = Math.max(this.#nowMs, toMs - MAX_TICKS * TICK_MS);
     for (; this.#nowMs + TICK_MS <= toMs; this.#nowMs += TICK_MS) this.#dataplane.tick(this.#nowMs + TICK_MS);
     this.#nowMs = Math.max(this.#nowMs, toMs);
+    this.#dhcp?.tick();
   }
 
   /** Lets what waits for a time by then happen, and what follows from it. */
@@ -249,8 +272,12 @@ class ReplayStage {
       flood: frame => this.#dataplane.inject(frame, FLOOD, this.#nowMs),
       after: (ms, act) => void this.#alarms.push({ atMs: this.#nowMs + ms, act }),
       resolvers: () => [],
-      changed: changes => this.#dns?.zone.changed(changes),
-      portName: index => this.#ports[index]?.name ?? '',
+      changed: changes => {
+        this.#binder?.leasesChanged(changes);
+        this.#dns?.zone.changed(changes);
+      },
+      expired: records => this.#binder?.leasesExpired(records),
+      portName: index => this.#ports.get(index)?.name ?? '',
       log: () => undefined,
       now: () => this.#nowMs,
     });

@@ -6,6 +6,8 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
+import { parseIp4 } from '../../src/wire/address.ts';
+import { arpFrame, StreamGuest } from './guest.ts';
 import { GATEWAY, plugIn, portOf, type Stage, stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('gu', import.meta.url);
@@ -110,6 +112,33 @@ inStage(
     assert.ok(await pings(stage, red, GATEWAY));
     await setTimeout(500); // it is looked at several times a second
     assert.ok(await isUp(), 'what was counted before does not set it down again');
+  },
+);
+
+inStage(
+  'of several guests on a socket, one with an address too many takes its port down, said once',
+  async stage => {
+    const { lab, host } = stage;
+    const path = join(lab.folder, 'vm.sock');
+    const options = ['--uplink', 'none', '--firewall', 'none', '--port-macs', '2,shutdown'];
+    const child = await lab.startSwitch(
+      host,
+      ...['--subnet', '192.168.100.0/24', '--port', `stream:${path},name=vm,guests=2`, ...options],
+    );
+    let said = '';
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', chunk => (said += chunk));
+    const first = await StreamGuest.connect(path, 1);
+    assert.ok(await first.resolves(GATEWAY, '192.168.100.10'));
+    const second = await StreamGuest.connect(path, 2);
+    assert.ok(await second.resolves(GATEWAY, '192.168.100.11'));
+    for (let lo = 3; lo < 100 && !second.closed; lo++) {
+      second.send(arpFrame(lo, parseIp4('192.168.100.12')!, parseIp4(GATEWAY)!));
+      await setTimeout(20);
+    }
+    await until('both are sent away', 3_000, async () => first.closed && second.closed);
+    assert.not((await portOf(lab, 'vm')).up);
+    assert.is(said.match(/set down, as vm\.2 sent from more than 2 MAC addresses/g)?.length, 1, said);
+    assert.not.match(said, /not set down/);
   },
 );
 
