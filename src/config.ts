@@ -13,6 +13,7 @@ import type { PolicySettings } from './service/dhcp/options.ts';
 import type { PoolSettings } from './service/dhcp/pools.ts';
 import type { PortMacs } from './settings/portmacs.ts';
 import { tapOf } from './settings/ports.ts';
+import type { StormLimit } from './settings/stormlimit.ts';
 import { MOST_PORTS } from './settings/taps.ts';
 import { type Ip4, type Mac, type Network, UNSPECIFIED } from './wire/address.ts';
 
@@ -182,6 +183,8 @@ export interface Config {
   readonly maxMacs: number;
   /** Undefined: a port may have as many as there is room for. */
   readonly portMacs: PortMacs | undefined;
+  /** Undefined: a guest may flood as much as it likes. */
+  readonly stormLimit: StormLimit | undefined;
   /** `strict`: guests must speak with their own addresses. */
   readonly guard: 'off' | 'strict';
   readonly dhcp: DhcpConfig | undefined;
@@ -284,6 +287,7 @@ function complete(given: GivenSettings, subnet: Subnet, usualProbeMs = DEFAULT_P
     ageingS: given.value('ageing') ?? 300,
     maxMacs: given.value('max-macs') ?? 65_536,
     portMacs: given.value('port-macs'),
+    stormLimit: given.value('storm-limit'),
     dhcp: dhcpOf(given, uplink, around, usualProbeMs),
     dns: dnsOf(given, uplink, subnet),
     natAddress,

@@ -24,6 +24,7 @@ import { PORT_MACS, parsePortMacs } from './settings/portmacs.ts';
 import { PORT_TEXT, parsePorts } from './settings/ports.ts';
 import { HOST, POOL, parseHosts, parsePools } from './settings/reservations.ts';
 import { list, oneOf, repeated, text, textOrWhole, whole } from './settings/schema.ts';
+import { parseStormLimit, STORM_LIMIT } from './settings/stormlimit.ts';
 import { parseName, parseTaps } from './settings/taps.ts';
 import { parseUplink, UPLINK } from './settings/uplink.ts';
 import {
@@ -125,6 +126,15 @@ export const SETTINGS = {
       'dropped, with COUNT,shutdown the port is set down (default: no limit)',
     ),
     schema: textOrWhole(PORT_MACS, parsePortMacs),
+  },
+  'storm-limit': {
+    flags: '--storm-limit <KIND=RATE,...>',
+    group: 'network',
+    help: lines(
+      "frames a second that a guest's port may flood: broadcast=, multicast=,",
+      'unknown=; and new MAC addresses: macs= (default: no limit)',
+    ),
+    schema: text(STORM_LIMIT, parseStormLimit),
   },
   'dhcp-range': {
     flags: '--dhcp-range <FIRST-LAST>',

@@ -297,6 +297,12 @@ const BAD: [Given, string][] = [
     { uplink: 'passt', forward: '80:192.168.100.10:80' },
     '--forward 80:192.168.100.10:80: is given beside uplink passt; expected one of the two',
   ],
+  [
+    { 'storm-limit': 'broadcast' },
+    '--storm-limit broadcast: expected broadcast=, multicast=, unknown= or macs=',
+  ],
+  [{ 'storm-limit': 'macs=0' }, '--storm-limit macs=0: expected broadcast=, multicast=, unknown= or macs='],
+  [{ 'storm-limit': 'macs=1,macs=2' }, '--storm-limit macs=1,macs=2: expected broadcast=, multicast='],
   [{ 'port-macs': '0' }, '--port-macs 0: expected a number of MAC addresses from 1 to 65536'],
   [{ 'port-macs': '4,close' }, '--port-macs 4,close: expected a number of MAC addresses from 1 to 65536'],
   [{ 'port-macs': '65537' }, '--port-macs 65537: expected a number of MAC addresses from 1 to 65536'],

@@ -62,6 +62,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
     maxMacs: 65_536,
     guard: 'off',
     portMacs: undefined,
+    stormLimit: undefined,
     dhcp: {
       first: parseIp4('192.168.100.10')!,
       last: parseIp4('192.168.100.253')!,

@@ -46,6 +46,7 @@ const FIXED: Readonly<Record<Fixed, SettingName>> = {
   ageingS: 'ageing',
   maxMacs: 'max-macs',
   portMacs: 'port-macs',
+  stormLimit: 'storm-limit',
   guard: 'guard',
   natAddress: 'nat-address',
   natFiltering: 'nat-filtering',

@@ -20,6 +20,7 @@ import { EgressLists } from './lists.ts';
 import { LoopStats, NOBODY } from './loopstats.ts';
 import { UPLINK_PORT } from './messages.ts';
 import { pipeline, type StageMaker } from './pipeline.ts';
+import { Allowances, type StormLimits } from './storm.ts';
 
 /** The gateway as the data plane sees it: a stage with timers. */
 export interface GatewayStage extends StageMaker {
@@ -43,6 +44,8 @@ export interface DataplaneOptions {
   readonly strict?: { readonly bindings: Bindings; readonly gatewayIp: Ip4 } | undefined;
   /** Addresses that a guest's port may have; undefined: as many as there is room for. */
   readonly portMacs?: number | undefined;
+  /** What it may flood; undefined: as much as it likes. */
+  readonly stormLimits?: StormLimits | undefined;
   /** The uplink's index: never flooded to, for only what the gateway routes goes there. -1: none. */
   readonly uplink: number;
   /** Room for received frames; the default is a burst of the largest. */
@@ -86,8 +89,9 @@ export class Dataplane {
     this.#onGone = (index, fault) => options.onGone(index, fault);
     const { fdb } = this;
     const batch = this.#batch;
-    const { gateway, gatewayMac, uplink, strict } = options;
-    this.#stages = pipeline({ batch, fdb, gateway, gatewayMac, uplink, strict });
+    const { gateway, gatewayMac, uplink, strict, stormLimits } = options;
+    const allowances = stormLimits && new Allowances(stormLimits);
+    this.#stages = pipeline({ batch, fdb, gateway, gatewayMac, uplink, strict, allowances });
     this.#lists = new EgressLists(batch, row => this.#sortSpecial(row));
   }
 

@@ -8,12 +8,13 @@ import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
 import { type Batch, FLOOD, LOOK_UP, type Stage, UNDECIDED } from './batch.ts';
 import type { Fdb } from './fdb.ts';
+import { type Allowances, UNKNOWN } from './storm.ts';
 
 // Imports that each row needs.
 const [OPEN, ALL, WRITTEN] = [UNDECIDED, FLOOD, LOOK_UP];
 const { isGroup } = ethernet;
 
-export const forward = (batch: Batch, fdb: Fdb): Stage => {
+export const forward = (batch: Batch, fdb: Fdb, allowances?: Allowances): Stage => {
   const { mem, offset, egress, ingress, destinationKey, destinationLo, destinationHome } = batch;
   const { lookupHome } = fdb;
   const rest = new Int32Array(batch.capacity);
@@ -21,7 +22,10 @@ export const forward = (batch: Batch, fdb: Fdb): Stage => {
   const decide = (row: number, key: number, lo: number): void => {
     const found = isGroup(key) ? -1 : fdb.lookup(key, lo);
     if (found === ingress[row]) batch.refuse(row, Drop.SameSegment);
-    else egress[row] = found < 0 ? FLOOD : found;
+    else if (found >= 0) egress[row] = found;
+    else if (isGroup(key) || allowances === undefined || allowances.take(ingress[row] as number, UNKNOWN))
+      egress[row] = FLOOD;
+    else batch.refuse(row, Drop.UnknownLimit);
   };
   return {
     name: 'forward',

@@ -12,12 +12,16 @@
 import { Drop } from '../wire/drop.ts';
 import { type Batch, DROPPED, type Stage } from './batch.ts';
 import type { Fdb } from './fdb.ts';
+import { type Allowances, NEW_MAC } from './storm.ts';
 
 /** `uplink`: its port's index, -1: none. */
-export const learn = (batch: Batch, fdb: Fdb, uplink: number): Stage => {
+export const learn = (batch: Batch, fdb: Fdb, uplink: number, allowances?: Allowances): Stage => {
   const { egress, sourceKey, sourceLo, sourceHome } = batch;
   const { isFresh } = fdb;
   const rest = new Int32Array(batch.capacity);
+  /** Does the address come to the port sooner than it may? */
+  const isEarly = (key: number, lo: number, port: number): boolean =>
+    allowances !== undefined && fdb.lookup(key, lo) !== port && !allowances.take(port, NEW_MAC);
   return {
     name: 'learn',
     run(): void {
@@ -32,7 +36,12 @@ export const learn = (batch: Batch, fdb: Fdb, uplink: number): Stage => {
       for (let i = 0; i < resting; i++) {
         const row = rest[i] as number;
         if (egress[row] === DROPPED) continue;
-        const isKnown = fdb.learn(sourceKey[row] as number, sourceLo[row] as number, port, nowS);
+        const [key, lo] = [sourceKey[row] as number, sourceLo[row] as number];
+        if (isEarly(key, lo, port)) {
+          batch.refuse(row, Drop.LearnLimit);
+          continue;
+        }
+        const isKnown = fdb.learn(key, lo, port, nowS);
         if (!isKnown && fdb.isFull(port)) batch.refuse(row, Drop.MacLimit);
       }
     },

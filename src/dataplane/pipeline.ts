@@ -8,6 +8,7 @@ import { guard } from './guard.ts';
 import { type InspectParts, inspect } from './inspect.ts';
 import { learn } from './learn.ts';
 import { parse } from './parse.ts';
+import { type Allowances, storm } from './storm.ts';
 
 // A stage is a closure over its batch's columns: what is compiled into it has their addresses as constants, what it calls has
 // not. V8's usual budget for that (920 and 460 bytes of bytecode) leaves half of the NAT outside; a quarter of its speed.
@@ -29,15 +30,18 @@ export interface Parts {
   readonly uplink: number;
   /** Undefined: guests may say what they like of themselves. */
   readonly strict: Omit<InspectParts, 'uplink'> | undefined;
+  /** What a guest may flood; undefined: as much as it likes. */
+  readonly allowances: Allowances | undefined;
 }
 
 export const pipeline = (parts: Parts): readonly Stage[] => [
   parse(parts.batch, parts.fdb), //                    bytes → columns, or a drop reason
   guard(parts.batch, parts.gatewayMac), //             may this port send this?
   ...optional(parts.strict && inspect(parts.batch, { ...parts.strict, uplink: parts.uplink })), // with its own addresses?
-  learn(parts.batch, parts.fdb, parts.uplink), //      source MAC → ingress port
+  ...optional(parts.allowances && storm(parts.batch, parts.allowances)), //                  so much to so many?
+  learn(parts.batch, parts.fdb, parts.uplink, parts.allowances), // source MAC → ingress port
   ...optional(parts.gateway?.stage(parts.batch)), //   what is for the gateway, and what it routes
-  forward(parts.batch, parts.fdb), //                  destination MAC → egress ports
+  forward(parts.batch, parts.fdb, parts.allowances), // destination MAC → egress ports
 ];
 
 const optional = (stage: Stage | undefined): Stage[] => (stage === undefined ? [] : [stage]);

@@ -17,6 +17,10 @@ export enum Drop {
   GuardServer, // … an answer of a DHCP server
   GuardProtocol, // … neither ARP nor IPv4, or with a VLAN tag
   MacLimit, // from one address more than its port may have
+  BroadcastLimit, // to all: more of them in a second than its port may flood
+  MulticastLimit, // … to a group
+  UnknownLimit, // … to an address that nobody is known to have
+  LearnLimit, // from a new address, more of them in a second than its port may bring
   SameSegment, // the destination is known on the port of reception: filtered, IEEE 802.1D §7.7
   NoEgressPort,
   EgressMtu, // larger than the egress port's maximum size

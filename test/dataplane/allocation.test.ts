@@ -56,35 +56,44 @@ const ways = (from: number, to: number): Uint8Array[] => [
   ...Array.from({ length: 2 * MAX_MACS }, (_, i) => frame({ fromLo: 0x1000 + from * 64 + i, toLo: to })),
 ];
 
-test('dataplane: allocates nothing per frame', () => {
-  const plane = new Dataplane({
-    fdbMemory: fdbMemory(MAX_MACS),
-    counterMemory: counterMemory(),
-    maxMacs: MAX_MACS,
-    ageingS: 300,
-    seed: 1,
-    uplink: -1,
-    onGone: () => undefined,
+for (const stormLimits of [undefined, { broadcast: 1, multicast: 1, unknown: 1, macs: 1 }])
+  test(`dataplane: allocates nothing per frame${stormLimits === undefined ? '' : ', with storm limits'}`, () => {
+    const plane = new Dataplane({
+      fdbMemory: fdbMemory(MAX_MACS),
+      counterMemory: counterMemory(),
+      maxMacs: MAX_MACS,
+      ageingS: 300,
+      seed: 1,
+      uplink: -1,
+      stormLimits,
+      onGone: () => undefined,
+    });
+    const ports = ['left', 'right', 'idle'].map(name => new MemoryPort(name));
+    for (const [index, port] of ports.entries()) plane.attach(index + 1, port);
+    const [left, right, idle] = ports as [MemoryPort, MemoryPort, MemoryPort];
+    left.loop(ways(LEFT, RIGHT));
+    right.loop(ways(RIGHT, LEFT));
+    idle.loop([]); // it counts what is flooded to it, and is never served
+    let nowMs = 0;
+    const slope = slopeOf({ rounds: ROUNDS, warmUp: WARM_UP, framesARound: FRAMES_A_ROUND }, () => {
+      nowMs += 1;
+      plane.serve(1, nowMs);
+      plane.serve(2, nowMs);
+      if (nowMs % 100 === 0) plane.tick(nowMs);
+    });
+    assert.ok(slope < BYTES_A_FRAME, `${slope.toFixed(2)} bytes a frame`);
+    assert.ok(right.sentFrames > ROUNDS && idle.sentFrames > ROUNDS);
+    assert.is(plane.fdb.size, MAX_MACS);
+    const reasons = Object.keys(plane.counters.dropsOf(1)).concat(Object.keys(plane.counters.dropsOf(2)));
+    for (const reason of [
+      'FrameTooShort',
+      'SourceIsGroup',
+      'ReservedAddress',
+      'SameSegment',
+      'EgressMtu',
+      ...(stormLimits === undefined ? [] : ['BroadcastLimit', 'UnknownLimit', 'LearnLimit']),
+    ])
+      assert.ok(reasons.includes(reason), reason);
   });
-  const ports = ['left', 'right', 'idle'].map(name => new MemoryPort(name));
-  for (const [index, port] of ports.entries()) plane.attach(index, port);
-  const [left, right, idle] = ports as [MemoryPort, MemoryPort, MemoryPort];
-  left.loop(ways(LEFT, RIGHT));
-  right.loop(ways(RIGHT, LEFT));
-  idle.loop([]); // it counts what is flooded to it, and is never served
-  let nowMs = 0;
-  const slope = slopeOf({ rounds: ROUNDS, warmUp: WARM_UP, framesARound: FRAMES_A_ROUND }, () => {
-    nowMs += 1;
-    plane.serve(0, nowMs);
-    plane.serve(1, nowMs);
-    if (nowMs % 100 === 0) plane.tick(nowMs);
-  });
-  assert.ok(slope < BYTES_A_FRAME, `${slope.toFixed(2)} bytes a frame`);
-  assert.ok(right.sentFrames > ROUNDS && idle.sentFrames > ROUNDS);
-  assert.is(plane.fdb.size, MAX_MACS);
-  const reasons = Object.keys(plane.counters.dropsOf(0)).concat(Object.keys(plane.counters.dropsOf(1)));
-  for (const reason of ['FrameTooShort', 'SourceIsGroup', 'ReservedAddress', 'SameSegment', 'EgressMtu'])
-    assert.ok(reasons.includes(reason), reason);
-});
 
 test.run();

@@ -29,7 +29,15 @@ function guest(netns: string, address: string): number {
 
 const newPlane = (): Plane =>
   new Plane({
-    ...{ maxMacs: 64, portMacs: undefined, ageingS: 300, uplink: -1, routes: false, seed: 1 },
+    ...{
+      maxMacs: 64,
+      portMacs: undefined,
+      stormLimits: undefined,
+      ageingS: 300,
+      uplink: -1,
+      routes: false,
+      seed: 1,
+    },
     gateway: gatewaySettings(readReplayConfig({})),
   });
 

@@ -1,4 +1,5 @@
 // timeout: 180 s
+// coverage: none
 /**
  * The host's ports, passed on by real rules: this namespace is the host, a cable stands for the uplink, and what holds the
  * NAT address at its other end answers each caller with the address that it is seen by.

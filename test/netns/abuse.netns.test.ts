@@ -1,4 +1,5 @@
 // timeout: 120 s
+// coverage: none
 /**
  * One guest does its worst, or a reader of the API, and two others talk meanwhile: they lose next to nothing, the switch's memory
  * stays, and whoever comes anew gets an address at once.

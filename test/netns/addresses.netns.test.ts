@@ -1,4 +1,5 @@
 // timeout: 180 s
+// coverage: none
 /** Reservations, copies, options and relays with real programs: udhcpc, dhclient, and isc-dhcp's relay. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

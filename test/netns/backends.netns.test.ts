@@ -1,4 +1,5 @@
 // timeout: 300 s
+// coverage: none
 /**
  * Beside nftables and iptables, of both kinds and with Docker's rules, as Debian has them: guests get through, a start after
  * a kill changes nothing twice, and what was there before is there after.

@@ -1,4 +1,5 @@
 // timeout: 150 s
+// coverage: none
 /** The real cloud-init, as far as it goes without systemd, boots on the seed that the switch serves; twice. */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

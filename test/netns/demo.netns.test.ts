@@ -1,4 +1,5 @@
 // timeout: 90 s
+// coverage: none
 /** What a person runs: the demo, vswitchctl, replay, and the refusals of bad input. */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

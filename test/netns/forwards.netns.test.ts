@@ -1,4 +1,5 @@
 // timeout: 120 s
+// coverage: none
 /** Port forwards from everywhere: the LAN, the host's loopback, other guests; at run time; and a subnet without a NAT. */
 import { join } from 'node:path';
 import { test } from 'uvu';

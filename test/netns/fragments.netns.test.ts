@@ -1,3 +1,4 @@
+// coverage: none
 /** Fragments through the whole way: a guest's kernel, the NAT, the host's, and back. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

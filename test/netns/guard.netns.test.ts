@@ -54,7 +54,7 @@ inStage('a lease lets a guest speak; an address, a MAC or a gateway that it make
 });
 
 /** A frame from each of so many made-up addresses. */
-const makesUp = ({ lab }: Stage, netns: string, count: number): Promise<unknown> =>
+const makesUp = ({ lab }: Stage, netns: string, count: number, to = 'bcast'): Promise<unknown> =>
   lab.inside(
     netns,
     'mausezahn',
@@ -65,7 +65,7 @@ const makesUp = ({ lab }: Stage, netns: string, count: number): Promise<unknown>
     '-a',
     'rand',
     '-b',
-    'bcast',
+    to,
     '88:b5 00:01',
   );
 
@@ -82,6 +82,28 @@ inStage('a port has as many MAC addresses as it may, and its guest is heard all 
   const { macs } = await lab.ask<{ macs: number }>('status');
   assert.ok(macs <= 6, `${macs} addresses`);
   assert.ok(await pings(stage, red, blueIp));
+});
+
+inStage('what a port floods is limited, and what it says to one guest is not', async stage => {
+  const { lab, host, red, blue } = stage;
+  const limits = ['--storm-limit', 'broadcast=50,unknown=50,macs=20'];
+  await lab.startSwitch(host, ...TAPS, '--uplink', 'none', '--firewall', 'none', ...limits);
+  await plugIn(stage, 'tap0', red);
+  await plugIn(stage, 'tap1', blue);
+  const blueIp = await lab.lease(blue, 'tap1');
+  await lab.lease(red, 'tap0');
+  const before = (await portOf(lab, 'tap1')).txFrames;
+  const start = performance.now();
+  await lab.inside(red, 'mausezahn', 'tap0', '-q', '-c', '2000', '-b', 'bcast', '88:b5 00:01');
+  const [{ drops }, after] = [await portOf(lab, 'tap0'), await portOf(lab, 'tap1')];
+  assert.ok((drops.BroadcastLimit ?? 0) >= 500, JSON.stringify(drops));
+  const most = 50 + ((performance.now() - start) * 50) / 1_000 + 10; // and what the switch says of itself
+  assert.ok(after.txFrames - before <= most, `${after.txFrames - before} frames of ${most}`);
+  assert.ok(await pings(stage, blue, GATEWAY));
+  await until('it may ask again', 3_000, () => pings(stage, red, blueIp));
+  await makesUp(stage, red, 1_000, MAC);
+  assert.ok(((await portOf(lab, 'tap0')).drops.LearnLimit ?? 0) >= 500);
+  await until('it is heard again', 3_000, () => pings(stage, red, blueIp));
 });
 
 inStage(

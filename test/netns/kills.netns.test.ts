@@ -1,4 +1,5 @@
 // timeout: 900 s
+// coverage: none
 /**
  * Killed at any moment, under load: while it starts, serves, restarts or stops. What was acknowledged is known afterwards, frames
  * pass soon, and in the end the host is as it was.

@@ -1,4 +1,5 @@
 // timeout: 120 s
+// coverage: none
 /** What happens around a lease on real guests: addresses set by hand, events, hooks, ports that go, and a full disk. */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
 // timeout: 300 s
+// coverage: none
 /**
  * Beside ufw and firewalld, as Debian has them: guests get through, a start after a kill changes nothing twice, and what was
  * there before is there after, in their files too.

@@ -1,4 +1,5 @@
 // timeout: 150 s
+// coverage: none
 /** Guests' cloud-init data over real sockets: each guest its own, whoever claims its address, and however it asks. */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
 // timeout: 120 s
+// coverage: none
 /**
  * Guests' names with real clients: dig and the C library in guests' namespaces, on the host and outside, and dnsmasq as the
  * server above, whose log says what it was asked.

@@ -1,4 +1,5 @@
 // timeout: 180 s
+// coverage: none
 /** What kind of NAT the gateway is, as those tell it whose programs depend on that: coturn's natdiscovery and stun. */
 import { join } from 'node:path';
 import { test } from 'uvu';

@@ -1,4 +1,5 @@
 // timeout: 120 s
+// coverage: none
 /**
  * The NAT against the kernel's own (nftables' masquerade): the same packets to both, out and back, their errors too. What
  * leaves must be the same byte for byte, but for the time to live, which is the host's to count; and sound by its checksums.

@@ -1,4 +1,5 @@
 // timeout: 300 s
+// coverage: none
 /**
  * What comes back to a guest through the NAT about packets that did not arrive: hops, refusals, the path's MTU. From guests
  * with and without offloads, at either end of a tap, and behind the host's masquerade as well.

@@ -1,4 +1,5 @@
 // timeout: 180 s
+// coverage: none
 /** RFC 4787 and 5382 with sockets: ports and who shares them, strangers, simultaneous open, resets, guests' ways to each other. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

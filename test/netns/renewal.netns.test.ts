@@ -1,4 +1,5 @@
 // timeout: 120 s
+// coverage: none
 /** How real clients keep an address: renewing at T1, rebinding at T2, and coming back after they or the switch were away. */
 import type { ChildProcess } from 'node:child_process';
 import { test } from 'uvu';

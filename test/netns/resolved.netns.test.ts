@@ -1,4 +1,5 @@
 // timeout: 120 s
+// coverage: none
 /**
  * The host finds guests by name, through the real systemd-resolved: it asks the gateway for them and for nothing else, knows
  * nothing of it afterwards, and is itself whom guests' other questions go to.

@@ -1,3 +1,4 @@
+// coverage: none
 /**
  * The switch with the two capabilities that its unit leaves it and a service manager's socket, without systemd: what it says
  * there, and when it falls silent.

@@ -1,4 +1,5 @@
 // timeout: 60 s
+// coverage: none
 /** A guest that asks with thousands of MACs gets what there is; who has an address keeps it, and the operator is told once. */
 import type { ChildProcess } from 'node:child_process';
 import { writeFileSync } from 'node:fs';

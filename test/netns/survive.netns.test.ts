@@ -1,4 +1,5 @@
 // timeout: 120 s
+// coverage: none
 /** What goes through a switch while it is killed and started again, or gives all to another process. */
 
 import { existsSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
 // timeout: 400 s
+// coverage: none
 /**
  * kill -9 at every step. A step is a system call by which the switch changes its host, its journal or what others know of
  * it, or the start of a tool that does; strace kills the switch as it enters the n-th of a kind, for n = 1, 2, … till a
@@ -22,7 +23,6 @@ import { projectRoot } from '../../src/port/native.ts';
 import { type Stage, snapshot, stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('wk', import.meta.url);
-delete process.env['NODE_V8_COVERAGE']; // hundreds of starts, each of which would write what it covers: half of the time
 const vswitchd = join(projectRoot(), 'bin', 'vswitchd');
 
 const STOP_MS = 20_000;
