@@ -198,6 +198,8 @@ export interface Config {
   readonly forwards: readonly Forward[];
   /** The interface that guests get out by; undefined: whichever the host's routes say. */
   readonly lan: string | undefined;
+  /** What guests reach of the host: all that it serves, the switch's own services, or not even names. */
+  readonly hostAccess: 'all' | 'services' | 'none';
   readonly firewall: 'auto' | 'nft' | 'iptables' | 'ufw' | 'firewalld' | 'none';
   readonly egress: EgressConfig;
   /** A program that is run when a lease changes. */
@@ -299,6 +301,7 @@ function complete(given: GivenSettings, subnet: Subnet, usualProbeMs = DEFAULT_P
     lan: lanOf(given, uplink, where.name),
     egress: egressOf(given, uplink, around),
     cloudInit: cloudInitOf(given, uplink),
+    hostAccess: hostAccessOf(given, uplink),
     firewall: given.value('firewall') ?? 'auto',
     leaseHook: given.value('lease-hook'),
     releaseOnDetach: given.value('release-on-detach') ?? false,
@@ -402,6 +405,22 @@ function lanOf(given: GivenSettings, uplink: UplinkConfig, name: string): string
   if (given.value('firewall') === 'none')
     given.refuse('lan', 'is given beside firewall none, which holds nothing; expected one of the two');
   return lan;
+}
+
+/** A tun's host is shut off by rules of its own, and by the gateway; past passt or on the LAN there is nothing to do it with. */
+function hostAccessOf(given: GivenSettings, uplink: UplinkConfig): Config['hostAccess'] {
+  const access = given.value('host-access') ?? 'all';
+  if (access === 'all') return access;
+  if (uplink.kind !== 'tun' && uplink.kind !== 'none')
+    given.refuse('host-access', `is given beside uplink ${uplink.kind}; expected uplink tun or none`);
+  if (uplink.kind === 'tun' && given.value('firewall') === 'none')
+    given.refuse(
+      'host-access',
+      'is given beside firewall none, which holds nothing; expected one of the two',
+    );
+  if (access === 'none' && given.value('cloud-init') !== undefined)
+    given.refuse('host-access', 'is none beside cloud-init, which the host serves; expected services');
+  return access;
 }
 
 function freeze(config: Config): Config {

@@ -53,12 +53,20 @@ export async function changeHost(parts: HostParts): Promise<void> {
   endings.add(() => keeper.stop());
 }
 
-function sayFirewall({ firewall, lan, uplink }: Config, { name, reason, nat }: Backend, log: Log): void {
+function sayFirewall(
+  { firewall, hostAccess, lan, uplink }: Config,
+  { name, reason, nat }: Backend,
+  log: Log,
+): void {
   log.info(`firewall: ${name}, for ${reason}`);
   if (nat !== 'none' || firewall === 'none' || uplink.kind !== 'tun') return;
   const lacks = 'neither nft nor iptables is installed';
   if (lan !== undefined)
     throw new OperatorError(`--lan ${lan}: ${lacks}; apt-get install nftables`, { code: 'MissingTool' });
+  if (hostAccess !== 'all')
+    throw new OperatorError(`--host-access ${hostAccess}: ${lacks}; apt-get install nftables`, {
+      code: 'MissingTool',
+    });
   log.warn(`${lacks}, so guests can reach the host but not the outside; apt-get install nftables`);
 }
 

@@ -39,6 +39,7 @@ export const gatewaySettings = (config: Config, hostResolvers: readonly Ip4[] = 
   maxGuestFlows: config.maxGuestFlows,
   mtu: config.mtu,
   hostBehind: config.uplink.kind === 'tun',
+  hostOpen: config.hostAccess === 'all',
   dhcp: config.dhcp !== undefined,
   dns: config.dns !== undefined,
   egress: egressPolicy(config.egress, hostResolvers, port => indexIn(config, port)),

@@ -370,6 +370,15 @@ export const SETTINGS = {
     ),
     schema: list(EGRESS, parseEgressRules),
   },
+  'host-access': {
+    flags: '--host-access <WHAT>',
+    group: 'host',
+    help: lines(
+      'what guests reach of this host: all, services (DHCP, DNS, cloud-init),',
+      'or none, not even DNS (default: all)',
+    ),
+    schema: oneOf('all', 'services', 'none'),
+  },
   firewall: {
     flags: '--firewall <KIND>',
     group: 'host',

@@ -34,7 +34,7 @@ test('run: every option reaches the configuration', () => {
   const line = parseCommandLine([
     ...records,
     ...(
-      '--subnet 10.0.0.0/24 --taps tap0 --taps tap1@red --port tap:tap2:device --port stream:/r/vm3.sock,guests=2 --name lab --mtu 1400 --ageing 60 --max-macs 1024 --guard strict --port-macs 4,shutdown --storm-limit broadcast=100,macs=5 ' +
+      '--subnet 10.0.0.0/24 --taps tap0 --taps tap1@red --port tap:tap2:device --port stream:/r/vm3.sock,guests=2 --name lab --mtu 1400 --ageing 60 --max-macs 1024 --guard strict --port-macs 4,shutdown --storm-limit broadcast=100,macs=5 --host-access services ' +
       '--dhcp-range 10.0.0.20-10.0.0.30 --lease-time 30m --dhcp-probe 90 --lease-hook /h --release-on-detach --dns 9.9.9.9 --domain lab.test --uplink none ' +
       '--nat-address 10.0.0.9 --nat-filtering endpoint --max-flows 99 --max-guest-flows 9 --egress internet-only --firewall none --metrics [::1]:9560 --state-dir /s --run-dir /r --log-level debug --dry-run'
     ).split(' '),
@@ -76,6 +76,7 @@ test('run: every option reaches the configuration', () => {
     guard: 'strict',
     portMacs: { max: 4, shutdown: true },
     stormLimit: { broadcast: 100, macs: 5 },
+    hostAccess: 'services',
     natFiltering: 'endpoint',
     maxFlows: 99,
     maxGuestFlows: 9,

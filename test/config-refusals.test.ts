@@ -301,6 +301,13 @@ const BAD: [Given, string][] = [
     { 'storm-limit': 'broadcast' },
     '--storm-limit broadcast: expected broadcast=, multicast=, unknown= or macs=',
   ],
+  [{ 'host-access': 'some' }, '--host-access some: expected'],
+  [
+    { 'host-access': 'none', uplink: 'passt' },
+    '--host-access none: is given beside uplink passt; expected uplink tun or none',
+  ],
+  [{ 'host-access': 'services', firewall: 'none' }, '--host-access services: is given beside firewall none'],
+  [{ 'host-access': 'none', 'cloud-init': '/x' }, '--host-access none: is none beside cloud-init'],
   [{ 'storm-limit': 'macs=0' }, '--storm-limit macs=0: expected broadcast=, multicast=, unknown= or macs='],
   [{ 'storm-limit': 'macs=1,macs=2' }, '--storm-limit macs=1,macs=2: expected broadcast=, multicast='],
   [{ 'port-macs': '0' }, '--port-macs 0: expected a number of MAC addresses from 1 to 65536'],

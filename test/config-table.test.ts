@@ -63,6 +63,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
     guard: 'off',
     portMacs: undefined,
     stormLimit: undefined,
+    hostAccess: 'all',
     dhcp: {
       first: parseIp4('192.168.100.10')!,
       last: parseIp4('192.168.100.253')!,

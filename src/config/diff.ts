@@ -54,6 +54,7 @@ const FIXED: Readonly<Record<Fixed, SettingName>> = {
   maxGuestFlows: 'max-guest-flows',
   lan: 'lan',
   firewall: 'firewall',
+  hostAccess: 'host-access',
   leaseHook: 'lease-hook',
   releaseOnDetach: 'release-on-detach',
   metrics: 'metrics',

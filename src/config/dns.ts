@@ -21,7 +21,7 @@ const DEFAULT_DOMAIN = 'vsw.internal';
 
 /** Undefined: there is no service. */
 export function dnsOf(given: GivenSettings, uplink: UplinkConfig, subnet: Subnet): DnsConfig | undefined {
-  const off = given.value('no-dns') === true;
+  const off = given.value('no-dns') === true || given.value('host-access') === 'none';
   if ((off || uplink.kind === 'bridge') && given.value('dns')?.some(isLoopback) === true)
     given.refuse('dns', "names an address of the host's loopback, which no guest reaches; expected others");
   if (off || uplink.kind === 'bridge') {

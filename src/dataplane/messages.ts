@@ -36,6 +36,8 @@ export interface GatewaySettings {
   readonly mtu: number;
   /** Is the host behind the uplink, under the gateway's address? If not, only the NAT's packets pass there. */
   readonly hostBehind: boolean;
+  /** May guests open connections to it? */
+  readonly hostOpen: boolean;
   readonly dhcp: boolean;
   /** Are questions for the gateway's port 53 for the control plane? */
   readonly dns: boolean;

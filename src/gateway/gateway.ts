@@ -44,7 +44,7 @@ import { type FlowParts, partsOf } from './flowmemory.ts';
 import { Fragments, type Lost } from './fragments.ts';
 import { ALIAS, HostService, NOT_OURS } from './hostservice.ts';
 import { IcmpSender } from './icmp.ts';
-import { isEcho, isNowhere, isOffloadOfTransport, isUdpTo } from './kinds.ts';
+import { isEcho, isNowhere, isOffloadOfTransport, isUdpTo, mayOpenTcp } from './kinds.ts';
 import { Nat, type NatForward } from './nat.ts';
 import { Neighbours } from './neighbours.ts';
 import type { EgressPolicy } from './policy.ts';
@@ -68,9 +68,11 @@ export interface GatewayOptions {
   readonly uplinkMac: Mac;
   /** The uplink's port index, -1: an isolated network. */
   readonly uplink: number;
-  /** UNSPECIFIED: no NAT, the subnet is routed as it is. */
   /** Is the host behind the uplink, under the gateway's address? If not, only the NAT's packets pass there. */
   readonly hostBehind: boolean;
+  /** May guests open connections to it? All else than TCP is the host's own rules' to hold, which know its connections. */
+  readonly hostOpen: boolean;
+  /** UNSPECIFIED: no NAT, the subnet is routed as it is. */
   readonly natAddress: Ip4;
   readonly natFiltering: NatFiltering;
   readonly maxGuestFlows: number;
@@ -282,6 +284,10 @@ export class Gateway implements GatewayStage {
     if (!this.#o.hostBehind) {
       this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.PORT_UNREACHABLE);
       return Drop.Ip4NoRoute;
+    }
+    if (!this.#o.hostOpen && mayOpenTcp(mem, l3)) {
+      this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.PROHIBITED);
+      return Drop.HostDenied;
     }
     if (this.#o.natAddress === UNSPECIFIED) return this.#up(batch, row);
     const reason = this.#through(batch, row, this.#answered);

@@ -17,6 +17,7 @@ const CHAINS: Readonly<Record<string, string>> = {
   postrouting: 'type nat hook postrouting priority srcnat',
   clamp: 'type filter hook forward priority mangle',
   forward: 'type filter hook forward priority filter',
+  input: 'type filter hook input priority filter',
 };
 
 /**
@@ -59,16 +60,35 @@ function translations(config: Config): string[] {
       // Nobody outside may address guests by the private network's addresses: that is what a NAT is for.
       `oifname "${name}" drop`,
     ],
+    ...closed(config),
   };
   return ['set forwards {', '  type inet_proto . inet_service;', '}', ...chainsOf(rules)];
 }
 
 /** Without a NAT the subnet is routed as it is. */
-const routes = ({ name, lan }: Config): string[] =>
-  chainsOf({
+const routes = (config: Config): string[] => {
+  const { name, lan } = config;
+  return chainsOf({
     clamp: clampOf(name),
     forward: [...pinned(name, lan), ...['iifname', 'oifname'].map(side => `${side} "${name}" accept`)],
+    ...closed(config),
   });
+};
+
+/**
+ * What guests may not reach of the host, at any address of its. At the gateway's address new TCP connections are those that
+ * the gateway lets through: to services of the switch.
+ */
+const closed = ({ name, hostAccess, subnet }: Config): Readonly<Record<string, readonly string[]>> =>
+  hostAccess === 'all'
+    ? {}
+    : {
+        input: [
+          `iifname "${name}" ct state established,related accept`,
+          `iifname "${name}" ip daddr ${formatIp4(subnet.gateway)} meta l4proto tcp accept`,
+          `iifname "${name}" drop`,
+        ],
+      };
 
 /** Path MTU discovery fails where ICMP is filtered; TCP need not know of it. */
 const clampOf = (name: string): string[] =>

@@ -34,12 +34,22 @@ export function natRules(config: Config, tool: string): IptablesChange[] {
     ['filter', 'FORWARD', `-i ${name} ! -o ${lan}`, 'DROP'],
     ['filter', 'FORWARD', `-o ${name} ! -i ${lan}`, 'DROP'],
   ];
+  const gateway = formatIp4(config.subnet.gateway);
+  const closed: Row[] =
+    config.hostAccess === 'all'
+      ? []
+      : [
+          ['filter', 'INPUT', `-i ${name} -m conntrack --ctstate RELATED,ESTABLISHED`, 'ACCEPT'],
+          ['filter', 'INPUT', `-d ${gateway}/32 -i ${name} -p tcp`, 'ACCEPT'],
+          ['filter', 'INPUT', `-i ${name}`, 'DROP'],
+        ];
   // Without a NAT the subnet is routed as it is.
   if (config.natAddress === UNSPECIFIED)
-    return marked(tool, name, [...clamp, ...(lan === undefined ? [] : pinned)]);
+    return marked(tool, name, [...clamp, ...closed, ...(lan === undefined ? [] : pinned)]);
   return marked(tool, name, [
     ['mangle', 'PREROUTING', `-i ${name} -d 127.0.0.0/8`, 'DROP'],
     ...clamp,
+    ...closed,
     ['nat', 'POSTROUTING', `-s ${nat}/32 ${lan === undefined ? `! -o ${name}` : `-o ${lan}`}`, 'MASQUERADE'],
     ...turnedSources(config).map((source): Row => {
       const turned = `-s ${source} -o ${name} -m conntrack --ctstate DNAT`;

@@ -57,6 +57,7 @@ export enum Drop {
   NatGuestFull, // the guest has as many flows as one may have
   NatUnsupported,
   EgressDenied, // the egress policy has a rule against it
+  HostDenied, // a connection to the host, which guests may not open (`--host-access`)
   CallerUnknown, // to or from a service of the host, in no connection that a guest has opened
   CallerTaken, // another port's guest has a connection from that address and TCP port
   CallersFull, // the port has as many connections to the service as it may

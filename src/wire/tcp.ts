@@ -26,5 +26,7 @@ export const acknowledgement = (mem: DataView, at: number): number => mem.getInt
 /** Bytes, options included. */
 export const headerLength = (mem: DataView, at: number): number => (mem.getUint8(at + 12) >> 4) * 4;
 export const flags = (mem: DataView, at: number): number => mem.getUint8(at + 13);
+/** May a segment open a connection, which all later ones go on with? (RFC 9293 §3.10.7.2) */
+export const opens = (mem: DataView, at: number): boolean => (flags(mem, at) & (ACK | RST)) === 0;
 export const setFlags = (mem: DataView, at: number, value: number): void => mem.setUint8(at + 13, value);
 export const setSequence = (mem: DataView, at: number, value: number): void => mem.setInt32(at + 4, value);

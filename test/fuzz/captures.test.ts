@@ -54,6 +54,7 @@ const GATEWAYS: Readonly<Record<string, Partial<GatewayOptions>>> = {
   'endpoints filtered by port': { natFiltering: 'endpoint' },
   'no NAT': { natAddress: UNSPECIFIED },
   'no host behind': { hostBehind: false },
+  'host closed': { hostOpen: false },
   'no DHCP, names': { dhcp: false, dns: true },
   'an egress policy': {
     egress: policyOf(rulesOf(['deny tcp/25 any', 'deny encrypted-dns', 'deny *.test']), 'all'),

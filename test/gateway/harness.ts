@@ -44,6 +44,7 @@ export function memorySwitch(options: Partial<GatewayOptions> & { readonly maxFl
     uplinkMac: UPLINK_MAC,
     uplink: UPLINK,
     hostBehind: true,
+    hostOpen: true,
     natAddress: NAT_ADDRESS,
     natFiltering: 'address',
     mtu: 1_500,

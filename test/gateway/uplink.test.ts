@@ -14,7 +14,7 @@ import {
 import { ALL, arpFrame, ethernetFrame, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
 import { down, out, to, up, WORLD } from '../../fixtures/routed.ts';
 import { REPLY, REQUEST } from '../../src/wire/arp.ts';
-import { SYN } from '../../src/wire/tcp.ts';
+import { ACK, PSH, RST, SYN } from '../../src/wire/tcp.ts';
 import { hex, memorySwitch, type Switch } from './harness.ts';
 
 const IP4 = 0x0800;
@@ -48,6 +48,32 @@ test("with the host behind it the gateway's address is the host's; else its port
     assert.equal(none.drops(), { Ip4NoRoute: 1 });
     const error = none.ports.p0?.sent.at(-1);
     assert.equal([error?.[L4], error?.[L4 + 1]], [3, 3]);
+  }
+});
+
+test('closed to guests, the host is opened no connection at the gateway’s address, and has its answers', () => {
+  const closed = (): Switch => {
+    const box = memorySwitch({ hostOpen: false });
+    give(
+      box,
+      'p0',
+      arpFrame({ operation: REPLY, sender: A_MAC, senderIp: A, targetIp: GATEWAY }, GATEWAY_MAC),
+    );
+    return box;
+  };
+  const segment = (flags: number): Uint8Array =>
+    tcpPacket({ source: A, destination: GATEWAY }, { from: 4000, to: 80 }, flags, '');
+  for (const flags of [SYN, 0, SYN | PSH]) {
+    const box = closed();
+    give(box, 'p0', up(A_MAC, segment(flags)));
+    assert.equal([sent(box, 'uplink').length, box.drops()], [0, { HostDenied: 1 }], `flags ${flags}`);
+    const error = box.ports.p0?.sent.at(-1);
+    assert.equal([error?.[L4], error?.[L4 + 1]], [3, 13], 'administratively prohibited');
+  }
+  for (const flags of [SYN | ACK, ACK, ACK | PSH, RST]) {
+    const box = closed();
+    give(box, 'p0', up(A_MAC, segment(flags)));
+    assert.is(sent(box, 'uplink').length, 1, `flags ${flags}`);
   }
 });
 

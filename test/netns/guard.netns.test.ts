@@ -55,19 +55,7 @@ inStage('a lease lets a guest speak; an address, a MAC or a gateway that it make
 
 /** A frame from each of so many made-up addresses. */
 const makesUp = ({ lab }: Stage, netns: string, count: number, to = 'bcast'): Promise<unknown> =>
-  lab.inside(
-    netns,
-    'mausezahn',
-    'tap0',
-    '-q',
-    '-c',
-    String(count),
-    '-a',
-    'rand',
-    '-b',
-    to,
-    '88:b5 00:01',
-  );
+  lab.inside(netns, 'mausezahn', 'tap0', '-q', '-c', String(count), '-a', 'rand', '-b', to, '88:b5 00:01');
 
 inStage('a port has as many MAC addresses as it may, and its guest is heard all the same', async stage => {
   const { lab, host, red, blue } = stage;
