@@ -67,6 +67,11 @@ test('verdict: what is certain decides, what asks for more is passed over', () =
     ['not another', [rule('F', is('iifname', 'eth0', '!='), accept)], 'accept'],
     ['some interfaces', [rule('F', is('iifname', { set: ['eth0', 'vsw*'] }), accept)], 'accept'],
     ['an interface that is not known', [rule('F', is('oifname', 'eth0'), accept)], 'drop'],
+    [
+      'some interfaces by a prefix',
+      [rule('F', is('iifname', { prefix: { addr: 'x', len: 8 } }, '!='), accept)],
+      'drop',
+    ],
     ['a state', [rule('F', state, accept)], 'drop'],
     ['a match of iptables', [rule('F', { xt: { type: 'match', name: 'addrtype' } }, accept)], 'drop'],
     ['a remark and a counter', [rule('F', { xt: { name: 'comment' } }, { counter: {} }, accept)], 'accept'],
@@ -104,6 +109,14 @@ test('forward-drop: both ways are looked at, and who made the chain is named', (
   assert.equal(ids({ ...UP, ruleset: [...docker, out] }), ['forward-drop error']);
   assert.equal(ids({ ...UP, ruleset: [...docker, out, back] }), []);
   assert.equal(ids({ ruleset: docker }), ['forward-drop note']);
+  const own = rule(
+    'FORWARD',
+    is('oifname', 'vsw0'),
+    { xt: { name: 'comment' } },
+    { counter: {} },
+    { drop: null },
+  );
+  assert.equal(ids({ ...UP, ruleset: [...docker, own, out, back] }), [], 'our own, by iptables');
   assert.equal(ids({ ...UP, ruleset: docker, subject: readReplayConfig({ uplink: 'none' }) }), []);
   const [finding] = found({ ...UP, ruleset: docker }) as [Finding];
   assert.match(finding.what, 'ip filter FORWARD (of Docker and ufw) drops');

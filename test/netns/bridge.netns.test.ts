@@ -1,4 +1,5 @@
 // timeout: 240 s
+// coverage: none
 /** A LAN as the uplink: guests have its addresses, the host's interface stays as it was, and may go down and come back. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

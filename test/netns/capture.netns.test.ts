@@ -1,4 +1,5 @@
 // timeout: 120 s
+// coverage: none
 /** Captures of a running switch: what they say of each frame, filters, and readers that do not keep up. */
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';

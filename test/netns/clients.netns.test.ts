@@ -1,4 +1,5 @@
 // timeout: 120 s
+// coverage: none
 /** Real DHCP clients take, keep and give back a lease: udhcpc, dhclient, dhcpcd. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
 // timeout: 60 s
+// coverage: none
 /** An address that somebody else uses silently: dhcpcd finds it out by its ARP probe, declines, and gets another. */
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';

@@ -1,4 +1,5 @@
 // timeout: 180 s
+// coverage: none
 /** Egress rules with a real guest: a name is reached right behind its answer, all else is refused at once. */
 import { join } from 'node:path';
 import { test } from 'uvu';

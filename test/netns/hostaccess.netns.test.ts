@@ -6,7 +6,17 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ended, lineFrom } from '../../src/lab.ts';
-import { addOutside, GATEWAY, OUTSIDE, plugIn, type Stage, snapshot, stageTests, TAPS } from './stage.ts';
+import {
+  addOutside,
+  ctl,
+  GATEWAY,
+  OUTSIDE,
+  plugIn,
+  type Stage,
+  snapshot,
+  stageTests,
+  TAPS,
+} from './stage.ts';
 
 const inStage = stageTests('ha', import.meta.url);
 const HOST_OUTSIDE = '203.0.113.1';
@@ -78,6 +88,7 @@ for (const firewall of ['nft', 'iptables'])
     assert.is(await names(stage, red), GATEWAY);
     const page = await lab.inside(red, 'curl', '-sS', '-m', '3', 'http://169.254.169.254/user-data');
     assert.is(page, '#cloud-config\n');
+    assert.match(await ctl(stage, 'doctor'), /nothing wrong found/, 'it takes no rule of ours for another’s');
     await end();
   });
 

@@ -1,4 +1,5 @@
 // timeout: 60 s
+// coverage: none
 /** klibc's ipconfig, which initial RAM disks ask for an address with (`ip=dhcp`): no client id, no size, answers by broadcast. */
 import { mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

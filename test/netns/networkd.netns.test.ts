@@ -1,4 +1,5 @@
 // timeout: 60 s
+// coverage: none
 /** systemd-networkd as it is, in a guest's namespace: what most distributions' cloud images ask for addresses with. */
 import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
 // timeout: 60 s
+// coverage: none
 /** What real clients make of the options that are configured: search domains (119), routes (121), NTP servers (42), the MTU (26). */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,4 +1,5 @@
 // timeout: 90 s
+// coverage: none
 /** Ports that are capture files: what real programs say is read by tcpdump, a capture is played to a guest, a disk runs full. */
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';

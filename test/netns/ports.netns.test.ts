@@ -1,4 +1,5 @@
 // timeout: 90 s
+// coverage: none
 /** Ports that are sockets, and ports that come and go while others work. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, statSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
 // timeout: 90 s
+// coverage: none
 /** Guests of a network behind a guest: ISC's relay between them and the switch, which serves their network from a pool. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

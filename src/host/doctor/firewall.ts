@@ -32,14 +32,28 @@ function packetsAt(hook: BaseChain['hook'], name: string): readonly Packet[] {
 
 /** A chain that drops: our rules are gone from it, or it came when the switch was running already. */
 export function droppingChains(facts: Facts): Finding[] {
-  const { subject, ruleset } = facts;
+  const { subject } = facts;
   if (subject.uplink.kind !== 'tun') return [];
+  const ruleset = facts.ruleset.filter(item => !isOwnDrop(item, subject.name));
   return ruleset.flatMap(foreignChain).flatMap(chain => {
     const packets = packetsAt(chain.hook, subject.name);
     return packets.some(packet => verdictOf(ruleset, chain, packet) === 'drop')
       ? [droppingChain(facts, chain)]
       : [];
   });
+}
+
+/**
+ * Ours by iptables (host/xtables.ts), which nft shows without the words of its comment: what it drops is what nobody has asked
+ * for, after rules that know.
+ */
+function isOwnDrop({ rule }: NftItem, name: string): boolean {
+  if (rule === undefined || !rule.expr.some(part => part.xt?.name === 'comment')) return false;
+  const [interfaces, end, ...more] = rule.expr.filter(
+    part => part.xt?.name !== 'comment' && part.counter === undefined,
+  );
+  const { op, right } = interfaces?.match ?? {};
+  return op === '==' && right === name && end !== undefined && 'drop' in end && more.length === 0;
 }
 
 function droppingChain({ subject, running, ruleset }: Facts, chain: BaseChain): Finding {

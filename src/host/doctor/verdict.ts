@@ -86,7 +86,8 @@ function matches(match: unknown, packet: Packet): boolean {
   const key = left.meta?.key ?? left.payload?.field ?? '';
   const value = packet[key as keyof Packet];
   if (value === undefined) return false;
-  const wanted = typeof right === 'object' ? ((right as { set?: unknown[] }).set ?? []) : [right];
+  const wanted = typeof right === 'object' ? (right as { set?: unknown[] }).set : [right];
+  if (wanted === undefined || wanted.some(one => typeof one === 'object')) return false; // a prefix, a range, a named set
   const is = wanted.some(one => fits(String(one), value));
   return op === '!=' ? !is : (op === '==' || op === 'in') && is;
 }
