@@ -252,8 +252,13 @@ export class Nat {
     const mapping = this.#flows.mappingAt(protocol, port);
     if (mapping < 0) return Drop.NatNoMapping;
     if (protocol === ip4.ICMP && icmp.type(mem, inside4) !== icmp.ECHO_REQUEST) return Drop.NatNoMapping;
-    const guest = this.#flows.insideIp(mapping);
-    rewriteQuoted(mem, inner, inside4, quoted, guest, this.#flows.insidePort(mapping), true);
+    const [guest, guestPort] = [this.#flows.insideIp(mapping), this.#flows.insidePort(mapping)];
+    // Whoever guesses a mapping's port knows no session by that: the packet must be one that could have been sent.
+    const remotePort = protocol === ip4.ICMP ? 0 : udp.destinationPort(mem, inside4);
+    const remoteIp = ip4.destination(mem, inner);
+    if (this.#flows.find(protocol, guest, guestPort, remoteIp, remotePort, batch.nowS) < 0)
+      return Drop.NatFiltered;
+    rewriteQuoted(mem, inner, inside4, quoted, guest, guestPort, true);
     ip4.setDestination(mem, l3, guest);
     sumIcmp(mem, l3, l4);
     return Drop.None;

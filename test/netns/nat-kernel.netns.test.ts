@@ -55,12 +55,14 @@ function router(): { inside: number; outside: number } {
     ip route add default via 10.255.0.2 dev out onlink
     nft add table ip nat && nft 'add chain ip nat post { type nat hook postrouting priority srcnat; }'
     nft add rule ip nat post oifname out masquerade
+    nft 'add chain ip nat in { type filter hook input priority 0; policy drop; }' # it says nothing of its own
     sysctl -qw net.ipv4.ip_forward=1 net.netfilter.nf_conntrack_tcp_be_liberal=1`);
   return taps;
 }
 
 const taps = router();
-const ours = memorySwitch({ maxFlows: 4096 });
+/** As the kernel filters: from the address and port that were spoken to. */
+const ours = memorySwitch({ maxFlows: 4096, natFiltering: 'address-port' });
 
 /** The next IPv4 packet that the kernel sends on a tap. */
 async function fromKernel(fd: number): Promise<Uint8Array> {
@@ -212,6 +214,61 @@ test('and of errors about each of them, whole or quoted in eight bytes, in both 
     for (const packet of packets) await comeIn(error(back(HOP), await goOut(packet)));
     const reply = udpPacket(back(far), { from: to, to: from }, words(), next(4) > 0);
     await goOut(error(there(far), await comeIn(reply)));
+  }
+});
+
+test('and of many sessions at once, in any order', async () => {
+  const open = Array.from({ length: 80 }, (_, i) => ({
+    kind: i % 3,
+    far: remote(),
+    from: 2_000 + i,
+    to: 1 + next(65_535),
+  }));
+  for (const { kind, far, from, to } of open)
+    if (kind === 0) {
+      await goOut(tcpPacket(there(far), { from, to }, SYN, ''));
+      await comeIn(tcpPacket(back(far), { from: to, to: from }, SYN | ACK, ''));
+    } else if (kind === 1) await goOut(udpPacket(there(far), { from, to }, ''));
+    else await goOut(echoPacket(there(far), 8, from, 0));
+  for (let i = 0; i < 6 * SESSIONS; i++) {
+    const { kind, far, from, to } = open[next(open.length)]!;
+    const isOut = next(2) === 0;
+    if (kind === 0 && isOut) await goOut(tcpPacket(there(far), { from, to }, ACK, words()));
+    else if (kind === 0) await comeIn(tcpPacket(back(far), { from: to, to: from }, ACK, words()));
+    else if (kind === 1 && isOut) await goOut(udpPacket(there(far), { from, to }, words()));
+    else if (kind === 1) await comeIn(udpPacket(back(far), { from: to, to: from }, words()));
+    else if (isOut) await goOut(echoPacket(there(far), 8, from, i & 0xffff));
+    else await comeIn(echoPacket(back(far), 0, from, i & 0xffff));
+  }
+});
+
+test('what nobody has asked for is let in by neither', async () => {
+  for (let i = 0; i < SESSIONS; i++) {
+    const [far, { from, to }] = [remote(), ports()];
+    await goOut(udpPacket(there(far), { from, to }, ''));
+    const others = [
+      udpPacket(back(far), { from: (to % 65_535) + 1, to: from }, 'x'),
+      udpPacket(back((far ^ 0x100) as Ip4), { from: to, to: from }, 'x'),
+      udpPacket(back(far), { from: to, to: (from % 65_535) + 1 }, 'x'),
+      tcpPacket(back(far), { from: to, to: from }, SYN, ''),
+      tcpPacket(back(far), { from: to, to: from }, SYN | ACK, ''),
+      echoPacket(back(far), 0, from, 0),
+      icmpPacket(
+        back(HOP),
+        3,
+        3,
+        0,
+        udpPacket({ source: NAT, destination: far }, { from: to, to: from }, 'x'),
+      ),
+    ];
+    for (const packet of others) {
+      toKernel(taps.outside, ethernetFrame(UPLINK_MAC, OUT_MAC, 0x0800, packet));
+      ours.ports.uplink?.give(down(packet));
+      ours.plane.step(1000);
+      assert.equal(ours.ports.p0?.sent.splice(0), [], `we let in ${hex(packet)}`);
+    }
+    // the next that the kernel lets in is what was asked for
+    await comeIn(udpPacket(back(far), { from: to, to: from }, `${i}`));
   }
 });
 
