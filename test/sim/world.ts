@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import { answerOf, clientFrame, clientMac } from '../../fixtures/dhcp.ts';
 import { ALL, arpFrame, ethernetFrame, ip, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
 import { readReplayConfig } from '../../src/config.ts';
-import { type Batch, FLOOD, GATEWAY_PORT } from '../../src/dataplane/batch.ts';
+import { type Batch, FLOOD } from '../../src/dataplane/batch.ts';
 import { counterMemory } from '../../src/dataplane/counters.ts';
 import { Dataplane } from '../../src/dataplane/dataplane.ts';
 import { fdbMemory } from '../../src/dataplane/fdb.ts';
@@ -30,6 +30,8 @@ import { ACK, FIN, RST, SYN } from '../../src/wire/tcp.ts';
 import type { Random } from '../random.ts';
 import { Clock, turn } from './clock.ts';
 import { FaultyPort, FaultyStore, NO_FAULTS, type PortRates, type StoreRates } from './faults.ts';
+import { formatChaddr, macText, tagged } from './frames.ts';
+import { Watched } from './watched.ts';
 
 const CLIENTS = 12;
 const GUEST_PORTS = 4;
@@ -43,9 +45,6 @@ const MOST_TICKS = 256;
 const TICK_MS = 100;
 /** From one thing to the next. */
 const GAPS_MS = [0, 0, 1, 1, 20, 20, 200, 200, 2_000, 2_000, 30_000, 300_000, 1_800_000];
-const VLAN = 5;
-/** Byte offset of the source MAC. */
-const SOURCE = 6;
 const WORLD = ip('203.0.113.9');
 /** Fewer addresses than clients, so that one's end is another's beginning. */
 const CONFIG = readReplayConfig({
@@ -75,12 +74,6 @@ interface Client {
   untilMs: number;
 }
 
-/** What the switch must have learnt, by VLAN and MAC. */
-interface Heard {
-  readonly port: number;
-  readonly atS: number;
-}
-
 export class World {
   readonly clock = new Clock(START_UNIX_MS);
   readonly clients: readonly Client[];
@@ -88,7 +81,7 @@ export class World {
   readonly done: Record<string, number> = {};
   readonly #next: Random;
   readonly #disk = new MemoryStore();
-  readonly #heard = new Map<string, Heard>();
+  readonly #watched: Watched;
   #rates = PORT_RATES;
   #storeRates = STORE_RATES;
   #ports: (MemoryPort | undefined)[] = [];
@@ -99,9 +92,6 @@ export class World {
   #punted: { frame: Uint8Array; ingress: number }[] = [];
   /** What the uplink was sent last, for answers. */
   #outside: Uint8Array[] = [];
-  #full = false;
-  /** What did not hold in the midst of things, where nothing may be thrown. */
-  #fault: string | undefined;
 
   constructor(next: Random) {
     this.#next = next;
@@ -109,6 +99,8 @@ export class World {
       ...{ n: n + 1, port: 1 + (n % GUEST_PORTS), xid: 0, asked: undefined, askedAtMs: 0 },
       ...{ ip: undefined, last: undefined, untilMs: 0 },
     }));
+    const nowS = (): number => this.clock.nowMs / 1000;
+    this.#watched = new Watched({ nowS, uplink: UPLINK, toHost: TO_HOST, ageingS: AGEING_S });
     this.#start();
   }
 
@@ -135,10 +127,10 @@ export class World {
       onGone: index => {
         this.#count('gone');
         this.#ports[index] = undefined;
-        this.#forgetPort(index);
+        this.#watched.forgetPort(index);
       },
     });
-    this.#heard.clear();
+    this.#watched.forgetAll();
     this.#ports = [];
     for (let index = UPLINK; index <= GUEST_PORTS; index++) this.#plug(index);
     const { after } = this.clock;
@@ -176,48 +168,10 @@ export class World {
     const inner = new MemoryPort(`p${index}`, { offloads: index === UPLINK });
     this.#ports[index] = inner;
     const rates = this.#rates;
-    this.#plane.attach(index, new FaultyPort(inner, index, { next: this.#next, rates, witness: this }));
-  }
-
-  #forgetPort(index: number): void {
-    for (const [key, { port }] of this.#heard) if (port === index) this.#heard.delete(key);
-  }
-
-  // As a witness: what the data plane sees.
-
-  received({ mem, offset, length, count }: Batch, from: number, index: number): void {
-    if (index === UPLINK) return;
-    for (let row = from; row < count; row++) {
-      const at = offset[row] as number;
-      if ((length[row] as number) < 60) continue; // cut short
-      const key = keyAt(mem, at, SOURCE);
-      if (this.clients.some(({ n }) => key.endsWith(` ${n}`)))
-        this.#heard.set(key, { port: index, atS: Math.floor(this.clock.nowMs / 1000) });
-    }
-  }
-
-  given({ mem, offset, ingress }: Batch, rows: Int32Array, count: number, index: number): void {
-    for (let i = 0; i < count; i++) {
-      const row = rows[i] as number;
-      const key = keyAt(mem, offset[row] as number, 0);
-      if (ingress[row] === index) this.#fault ??= `a frame for ${key} goes back to port ${index}`;
-      if (index === UPLINK) {
-        if (key !== TO_HOST)
-          this.#fault ??= `a frame for ${key} goes to the uplink, which gets what is routed alone`;
-      } else if (ingress[row] !== GATEWAY_PORT) {
-        // What the switch itself says goes where it was asked.
-        const at = this.#learnt(key);
-        if (at !== undefined && at !== index)
-          this.#fault ??= `a frame for ${key}, who is on ${at}, goes to ${index}`;
-      }
-    }
-  }
-
-  /** The port that an address was heard on, and must have been learnt at. */
-  #learnt(key: string): number | undefined {
-    const heard = this.#heard.get(key);
-    const isOld = heard === undefined || this.clock.nowMs / 1000 - heard.atS >= AGEING_S - 1;
-    return isOld || this.#full ? undefined : heard.port;
+    this.#plane.attach(
+      index,
+      new FaultyPort(inner, index, { next: this.#next, rates, witness: this.#watched }),
+    );
   }
 
   // What may happen.
@@ -353,7 +307,7 @@ export class World {
     else if (this.#next(2) === 0) {
       this.#plane.detach(index);
       this.#ports[index] = undefined;
-      this.#forgetPort(index);
+      this.#watched.forgetPort(index);
     }
   }
 
@@ -364,7 +318,6 @@ export class World {
       this.#next(3) > 0 ? packFlows(this.#flows, Math.floor(this.clock.nowMs / 1000)) : undefined;
     this.clock.forget();
     this.#punted = [];
-    this.#full = false;
     this.#start(snapshot);
   }
 
@@ -378,7 +331,7 @@ export class World {
     const ticks = Math.min(MOST_TICKS, Math.floor(ms / TICK_MS));
     for (let tick = ticks; tick > 0; tick--) this.#plane.tick(to - (tick - 1) * TICK_MS);
     this.#dhcp.tick();
-    if (this.#plane.fdb.size < MAX_MACS) this.#full = false;
+    this.#watched.isFull = this.#plane.fdb.size >= MAX_MACS;
   }
 
   /** Till nobody has anything more to say at once. */
@@ -386,7 +339,7 @@ export class World {
     for (let round = 0; round < 50; round++) {
       for (let index = UPLINK; index <= GUEST_PORTS; index++)
         if (this.#ports[index] !== undefined && this.#next(8) > 0) this.#plane.serve(index, this.clock.nowMs);
-      if (this.#plane.fdb.size >= MAX_MACS) this.#full = true;
+      if (this.#plane.fdb.size >= MAX_MACS) this.#watched.isFull = true;
       for (const { frame, ingress } of this.#punted.splice(0))
         this.#dhcp.handle(frame, ingress, this.clock.unixMs);
       await turn();
@@ -452,7 +405,7 @@ export class World {
   // What must hold.
 
   check(): void {
-    assert.is(this.#fault, undefined);
+    assert.is(this.#watched.fault, undefined);
     const now = this.clock.unixMs;
     const owners = new Map<Ip4, number>();
     for (const { ip: address, n, untilMs } of this.clients) {
@@ -509,26 +462,4 @@ export class World {
     assert.is(this.#plane.fdb.size, 0, 'addresses');
     assert.equal(this.#dhcp.bound(), [], 'leases');
   }
-}
-
-const formatChaddr = (bytes: Uint8Array): string =>
-  [...bytes.subarray(0, 6)].map(byte => byte.toString(16).padStart(2, '0')).join(':');
-
-/** VLAN and address of a frame: of its destination at 0, of its source at 6. */
-function keyAt(mem: DataView, at: number, offset: number): string {
-  const vlan = mem.getUint16(at + 12) === 0x8100 ? mem.getUint16(at + 14) & 0xfff : 0;
-  return `${vlan} ${mem.getUint16(at + offset)} ${mem.getInt32(at + offset + 2)}`;
-}
-
-function tagged(frame: Uint8Array): Uint8Array {
-  const out = new Uint8Array(frame.length + 4);
-  out.set(frame.subarray(0, 12));
-  new DataView(out.buffer).setUint32(12, (0x8100 << 16) | VLAN);
-  out.set(frame.subarray(12), 16);
-  return out;
-}
-
-function macText(n: number): string {
-  const { hi, lo } = clientMac(n);
-  return formatMac(hi, lo);
 }
