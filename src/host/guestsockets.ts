@@ -15,6 +15,9 @@ import type { Rest } from '../port/port.ts';
 
 /** Who may connect: the owner and the socket's group. */
 const SOCKET_MODE = 0o660;
+/** How long, and how many, wait for a port whose last guest may have gone already. */
+const WAIT_MS = 500;
+const MOST_WAITING = 8;
 const RETRY_MS = 1_000;
 
 export interface SocketListener {
@@ -45,6 +48,8 @@ interface Opened {
   retry: NodeJS.Timeout | undefined;
   /** By port name. */
   readonly guests: Map<string, number>;
+  /** Connections for which there is no port yet, the first first, each with when it is sent away. */
+  readonly waiting: Map<number, NodeJS.Timeout>;
 }
 
 /** A socket that is open already, and its guests' connections. */
@@ -73,7 +78,10 @@ export class GuestSockets {
   /** Makes a port's socket, or begins to look for its peer; throws a sentence when the path can't be had. */
   open(config: SocketConfig, held?: HeldSocket): void {
     const { native } = this.#parts;
-    const nothing = { config, watch: undefined, retry: undefined, guests: new Map<string, number>() };
+    const nothing = {
+      ...{ config, watch: undefined, retry: undefined },
+      ...{ guests: new Map<string, number>(), waiting: new Map<number, NodeJS.Timeout>() },
+    };
     if (config.kind !== 'dgram' && config.mode === 'client') {
       const opened: Opened = { ...nothing, fd: -1, inode: undefined };
       this.#opened.set(config.name, opened);
@@ -101,8 +109,10 @@ export class GuestSockets {
 
   /** Lets nobody in any more, and tells what is open. Rings are their worker's: front ends of vhost-user join anew. */
   hold(): HeldSocket[] {
-    return [...this.#opened.values()].map(({ config, fd, guests, watch }) => {
+    return [...this.#opened.values()].map(opened => {
+      const { config, fd, guests, watch } = opened;
       watch?.close();
+      this.#forget(opened);
       const kept = config.kind === 'stream' ? [...guests] : [];
       return { name: config.name, fd, guests: kept.map(([name, fd]) => ({ name, fd })) };
     });
@@ -130,6 +140,7 @@ export class GuestSockets {
     this.#opened.delete(name);
     opened.watch?.close();
     clearTimeout(opened.retry);
+    this.#forget(opened);
     for (const port of [...opened.guests.keys()]) this.#end(opened, port, 'it was removed');
     if (opened.config.kind !== 'dgram' && opened.fd >= 0) this.#parts.native.close(opened.fd);
     if (opened.inode !== undefined && inodeOf(opened.config.path) === opened.inode)
@@ -145,6 +156,7 @@ export class GuestSockets {
     const opened = this.#owners.get(name);
     if (opened === undefined) return false;
     this.#end(opened, name, fault ?? 'its connection is gone');
+    this.#admit(opened);
     if (opened.config.kind === 'dgram') this.#again(opened);
     else if (opened.config.mode === 'client') this.#later(opened);
     return true;
@@ -173,20 +185,45 @@ export class GuestSockets {
   }
 
   #accept(opened: Opened): void {
-    const { native, listener } = this.#parts;
+    const { native } = this.#parts;
     for (;;) {
       const fd = native.acceptUnix(opened.fd);
       if (fd < 0) return;
       const name = this.#place(opened);
       if (name !== undefined) this.#serve(opened, name, fd);
-      else {
-        native.close(fd);
-        const { name, path } = opened.config;
-        if (!this.#warned.has(name))
-          listener.warn(`${name}: a guest at ${path} was sent away: there are as many as may be`);
-        this.#warned.add(name);
-      }
+      else if (opened.waiting.size >= MOST_WAITING) this.#sendAway(opened, fd);
+      else opened.waiting.set(fd, setTimeout(() => this.#sendAway(opened, fd), WAIT_MS).unref());
     }
+  }
+
+  /** A guest that comes back may be here before the end of its last connection is known: it gets the port that is free then. */
+  #admit(opened: Opened): void {
+    const [next] = opened.waiting;
+    const name = next && this.#place(opened);
+    if (next === undefined || name === undefined) return;
+    const [fd, timer] = next;
+    clearTimeout(timer);
+    opened.waiting.delete(fd);
+    this.#serve(opened, name, fd);
+  }
+
+  #sendAway(opened: Opened, fd: number): void {
+    const { native, listener } = this.#parts;
+    opened.waiting.delete(fd);
+    native.close(fd);
+    const { name, path } = opened.config;
+    if (!this.#warned.has(name))
+      listener.warn(`${name}: a guest at ${path} was sent away: there are as many as may be`);
+    this.#warned.add(name);
+  }
+
+  /** Of a port that ends: without a word, as the path is gone. */
+  #forget({ waiting }: Opened): void {
+    for (const [fd, timer] of waiting) {
+      clearTimeout(timer);
+      this.#parts.native.close(fd);
+    }
+    waiting.clear();
   }
 
   /** The name of the port that the next guest gets; undefined: there is none. */
