@@ -6,6 +6,7 @@
         "src/binding.c",
         "src/arguments.c",
         "src/confine.c",
+        "src/execute.c",
         "src/files.c",
         "src/netlink.c",
         "src/netns.c",

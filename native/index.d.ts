@@ -163,3 +163,8 @@ export function close(fd: number): void;
  * Throws ENOSYS on processors whose calls it does not know, EINVAL where the kernel has no seccomp.
  */
 export function confine(): void;
+/**
+ * Goes on as another program, execve(2): standard input and output, environment and process number stay. `words` are its arguments,
+ * from its own name on, each with a zero behind it. Returns only by throwing the system's error.
+ */
+export function execute(path: string, words: Uint8Array): never;

@@ -8,6 +8,7 @@ import { dhcpOf } from './config/dhcp.ts';
 import { type DnsConfig, dnsOf } from './config/dns.ts';
 import { egressOf } from './config/egress.ts';
 import { type Given, GivenSettings, type SettingsFile } from './config/given.ts';
+import { hostAccessOf, lanOf, userOf } from './config/host.ts';
 import { Settings } from './options.ts';
 import type { PolicySettings } from './service/dhcp/options.ts';
 import type { PoolSettings } from './service/dhcp/pools.ts';
@@ -209,6 +210,8 @@ export interface Config {
   readonly cloudInit: CloudInitConfig | undefined;
   /** Where figures are shown by TCP; undefined: nowhere. */
   readonly metrics: Endpoint | undefined;
+  /** Who the program goes on as; undefined: as who started it. */
+  readonly user: string | undefined;
   readonly stateDir: string;
   readonly runDir: string;
   readonly logLevel: 'trace' | 'debug' | 'info' | 'warn' | 'error';
@@ -303,6 +306,7 @@ function complete(given: GivenSettings, subnet: Subnet, usualProbeMs = DEFAULT_P
     cloudInit: cloudInitOf(given, uplink),
     hostAccess: hostAccessOf(given, uplink),
     firewall: given.value('firewall') ?? 'auto',
+    user: userOf(given, taps),
     leaseHook: given.value('lease-hook'),
     releaseOnDetach: given.value('release-on-detach') ?? false,
     metrics: given.value('metrics'),
@@ -394,33 +398,6 @@ function guardOf(given: GivenSettings, uplink: UplinkConfig): Config['guard'] {
       'is given beside no-dhcp, without which nobody has an address; expected one of the two',
     );
   return guard;
-}
-
-function lanOf(given: GivenSettings, uplink: UplinkConfig, name: string): string | undefined {
-  const lan = given.value('lan');
-  if (lan === undefined) return undefined;
-  if (lan === name) given.refuse('lan', 'is the uplink itself; expected an interface that leads outside');
-  if (uplink.kind !== 'tun')
-    given.refuse('lan', `is given beside uplink ${uplink.kind}; expected one of the two`);
-  if (given.value('firewall') === 'none')
-    given.refuse('lan', 'is given beside firewall none, which holds nothing; expected one of the two');
-  return lan;
-}
-
-/** A tun's host is shut off by rules of its own, and by the gateway; past passt or on the LAN there is nothing to do it with. */
-function hostAccessOf(given: GivenSettings, uplink: UplinkConfig): Config['hostAccess'] {
-  const access = given.value('host-access') ?? 'all';
-  if (access === 'all') return access;
-  if (uplink.kind !== 'tun' && uplink.kind !== 'none')
-    given.refuse('host-access', `is given beside uplink ${uplink.kind}; expected uplink tun or none`);
-  if (uplink.kind === 'tun' && given.value('firewall') === 'none')
-    given.refuse(
-      'host-access',
-      'is given beside firewall none, which holds nothing; expected one of the two',
-    );
-  if (access === 'none' && given.value('cloud-init') !== undefined)
-    given.refuse('host-access', 'is none beside cloud-init, which the host serves; expected services');
-  return access;
 }
 
 function freeze(config: Config): Config {

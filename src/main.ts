@@ -25,6 +25,7 @@ import { checkPrivilege, ownRights } from './privilege.ts';
 import type { Source } from './reconfigure.ts';
 import { Switch, socketPath } from './switch.ts';
 import { describeUplink } from './uplink.ts';
+import { becomeUser } from './user.ts';
 
 const IFF_UP = 1;
 
@@ -51,6 +52,7 @@ async function main(line: CommandLine): Promise<void> {
 }
 
 async function runSwitch(config: Config, source: Source): Promise<void> {
+  await becomeUser(config);
   checkPrivilege(ownRights(), config.taps);
   const log = await openLog(config.logLevel);
   const predecessor = await Predecessor.meet();

@@ -27,6 +27,7 @@ import { list, oneOf, repeated, text, textOrWhole, whole } from './settings/sche
 import { parseStormLimit, STORM_LIMIT } from './settings/stormlimit.ts';
 import { parseName, parseTaps } from './settings/taps.ts';
 import { parseUplink, UPLINK } from './settings/uplink.ts';
+import { parseUser, USER } from './settings/user.ts';
 import {
   DOMAIN,
   FOLDER,
@@ -396,6 +397,15 @@ export const SETTINGS = {
       'whoever reaches it reads them, without authentication (default: off)',
     ),
     schema: text(ENDPOINT, parseEndpoint),
+  },
+  user: {
+    flags: '--user <NAME>',
+    group: 'host',
+    help: lines(
+      'goes on as this user with CAP_NET_ADMIN, CAP_NET_RAW and',
+      'CAP_NET_BIND_SERVICE alone (default: as who starts it)',
+    ),
+    schema: text(USER, parseUser),
   },
   'state-dir': {
     flags: '--state-dir <DIR>',

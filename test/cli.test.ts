@@ -77,6 +77,7 @@ test('run: every option reaches the configuration', () => {
     portMacs: { max: 4, shutdown: true },
     stormLimit: { broadcast: 100, macs: 5 },
     hostAccess: 'services',
+    user: undefined,
     natFiltering: 'endpoint',
     maxFlows: 99,
     maxGuestFlows: 9,

@@ -301,6 +301,9 @@ const BAD: [Given, string][] = [
     { 'storm-limit': 'broadcast' },
     '--storm-limit broadcast: expected broadcast=, multicast=, unknown= or macs=',
   ],
+  [{ user: 'no one' }, '--user "no one": expected'],
+  [{ user: 'a', firewall: 'ufw' }, '--user a: is given beside firewall ufw'],
+  [{ user: 'a', taps: 'tap0@red' }, '--user a: is given beside tap0@red'],
   [{ 'host-access': 'some' }, '--host-access some: expected'],
   [
     { 'host-access': 'none', uplink: 'passt' },

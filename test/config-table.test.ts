@@ -64,6 +64,7 @@ test('defaults: what a switch is when only its network and taps are named', () =
     portMacs: undefined,
     stormLimit: undefined,
     hostAccess: 'all',
+    user: undefined,
     dhcp: {
       first: parseIp4('192.168.100.10')!,
       last: parseIp4('192.168.100.253')!,

@@ -37,6 +37,7 @@ NAPI_MODULE_INIT() {
       EXPORT("acceptUnix", acceptUnix),
       EXPORT("peerOf", peerOf),
       EXPORT("confine", confine),
+      EXPORT("execute", execute),
       EXPORT("receiveDatagrams", receiveDatagrams),
       EXPORT("sendDatagrams", sendDatagrams),
       EXPORT("mapMemory", mapMemory),

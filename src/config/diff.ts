@@ -58,6 +58,7 @@ const FIXED: Readonly<Record<Fixed, SettingName>> = {
   leaseHook: 'lease-hook',
   releaseOnDetach: 'release-on-detach',
   metrics: 'metrics',
+  user: 'user',
   stateDir: 'state-dir',
   runDir: 'run-dir',
 };
