@@ -130,24 +130,42 @@ const say = line => process.stderr.write(`set-up: ${line}\n`);
 
 /** Makes everything that `kinds` (of 'run', 'test', 'peers', 'vm') need. Throws an Error with one sentence when it can't. */
 export function setup(kinds) {
-  installPackages();
+  if (arePackagesInstalled()) installSystem(kinds);
+  else installBoth(kinds);
   buildNative();
   buildProgram();
   buildPages();
+}
+
+/** The system's packages for `kinds`, installed and unpacked. */
+function installSystem(kinds) {
   installTools(kinds.flatMap(kind => Object.entries(TOOLS[kind])));
   for (const kind of kinds) for (const group of UNPACKED[kind] ?? []) unpack(group);
 }
 
+/** npm's packages, of which one is compiled for two minutes, and the system's at the same time. */
+function installBoth(kinds) {
+  const both =
+    '"$0" "$1" --packages & packages=$!; "$0" "$1" --system $2; system=$?; wait $packages && exit $system';
+  run(
+    'sh',
+    ['-c', both, process.execPath, fileURLToPath(import.meta.url), kinds.join(' ')],
+    'packages are missing, as said above',
+  );
+}
+
+const PACKAGES_STAMP = join(root, 'node_modules/.cache/vswitchd-packages');
+const wantedPackages = () => hash([join(root, 'package-lock.json')]);
+const arePackagesInstalled = () => stampIs(PACKAGES_STAMP, wantedPackages());
+
 function installPackages() {
-  const stamp = join(root, 'node_modules/.cache/vswitchd-packages');
-  const wanted = hash([join(root, 'package-lock.json')]);
-  if (stampIs(stamp, wanted)) return;
+  if (arePackagesInstalled()) return;
   if (!packagesAreThere()) {
     say('npm install (packages, as locked; compiles one of them, which takes about a minute)');
     // Not npm ci: it refuses a lock file that lacks the optional packages of other systems, which no Linux needs.
     run('npm', ['install', '--no-save', '--no-audit', '--no-fund'], 'the packages could not be installed');
   }
-  setStamp(stamp, wanted);
+  setStamp(PACKAGES_STAMP, wantedPackages());
 }
 
 /** Are the packages of the lock file installed already, by hand? */
@@ -351,7 +369,10 @@ function setStamp(file, value) {
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   try {
-    setup(process.argv.length > 2 ? process.argv.slice(2) : ['run']);
+    const [what, ...kinds] = process.argv.slice(2);
+    if (what === '--packages') installPackages();
+    else if (what === '--system') installSystem(kinds);
+    else setup(what === undefined ? ['run'] : [what, ...kinds]);
   } catch (error) {
     say(error.message);
     process.exitCode = 1;

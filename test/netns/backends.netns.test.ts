@@ -26,6 +26,7 @@ const KEPT = 'for table in filter nat mangle; do iptables-legacy -t $table -S >/
 const HOSTS: readonly Host[] = [
   {
     name: 'nftables that drop, Docker’s rules in iptables-nft',
+    undone: true,
     options: [],
     says: /firewall: nft, for neither firewalld nor ufw is active, and nft is installed/,
     prepare: script(`${NFT_DROPS}; ${dropAll('iptables-nft')}`),
@@ -44,12 +45,14 @@ const HOSTS: readonly Host[] = [
   },
   {
     name: 'iptables made of nftables, with Docker’s rules, and iptables-legacy that drops',
+    undone: true,
     options: ['--firewall', 'iptables'],
     says: /firewall: iptables/,
     prepare: script(`${dropAll('iptables-nft')}; ${dropAll('iptables-legacy')}`),
   },
   {
     name: 'iptables of the legacy kind, with Docker’s rules, and iptables-nft that drops',
+    undone: true,
     options: ['--firewall', 'iptables'],
     says: /firewall: iptables/,
     variant: 'legacy',

@@ -25,6 +25,7 @@ makeToolsPrivate();
 const HOSTS: readonly Host[] = [
   {
     name: 'ufw',
+    undone: true,
     options: [],
     says: /firewall: ufw, for ufw is active/,
     prepare: startUfw,
@@ -43,6 +44,7 @@ const HOSTS: readonly Host[] = [
   },
   {
     name: 'ufw where nft is not installed',
+    undone: true,
     options: [],
     says: /firewall: ufw, for ufw is active/,
     without: 'nft',
@@ -54,6 +56,7 @@ const HOSTS: readonly Host[] = [
   },
   {
     name: 'firewalld, and Docker’s rules in iptables-nft',
+    undone: true,
     options: [],
     says: /firewall: firewalld, for firewalld is running/,
     firewalld: true,

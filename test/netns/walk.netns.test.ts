@@ -28,6 +28,7 @@ const vswitchd = join(projectRoot(), 'bin', 'vswitchd');
 const STOP_MS = 20_000;
 /** No walk is longer, or it would not end where the count of a call differs from run to run. */
 const MOST_STEPS = 60;
+const WHOLE = process.env['VSWITCHD_WALK'] === 'whole';
 
 /** Files by which strace knows a call that matters from the program's others; the rest are few enough to take all. */
 interface Walk {
@@ -35,7 +36,7 @@ interface Walk {
   readonly paths?: (stage: Stage) => readonly string[];
   /** It has at least so many steps, or it is not the walk that it should be. */
   readonly steps: number;
-  /** Every how many-th call: of those that are many and alike not each one, for time. */
+  /** Every how many-th call, for time; with `VSWITCHD_WALK=whole` each one. */
   readonly stride?: number;
 }
 
@@ -52,9 +53,9 @@ const settings = (): string[] =>
   ].map(key => `/proc/sys/net/${key}`);
 
 const WALKS: readonly Walk[] = [
-  { call: 'write', paths: stage => [...journal(stage), ...settings()], steps: 10 },
-  { call: 'fsync', paths: stage => [...journal(stage), stage.lab.folder], steps: 10 },
-  { call: 'rename', steps: 5 },
+  { call: 'write', paths: stage => [...journal(stage), ...settings()], steps: 10, stride: 2 },
+  { call: 'fsync', paths: stage => [...journal(stage), stage.lab.folder], steps: 10, stride: 3 },
+  { call: 'rename', steps: 5, stride: 2 },
   { call: 'unlink', paths: journal, steps: 1 },
   { call: 'ioctl', paths: () => ['/dev/net/tun'], steps: 5 },
   { call: 'sendto', steps: 5, stride: 3 },
@@ -134,7 +135,7 @@ async function walk(
   start: (step: number) => ChildProcess,
   stride = 1,
 ): Promise<number> {
-  for (let step = 1; step < MOST_STEPS; step += stride) {
+  for (let step = 1; step < MOST_STEPS; step += WHOLE ? 1 : stride) {
     const end = await runThrough(stage, start(step));
     if (end === 'killed') await recover(stage, before, `killed at ${what} ${step}`);
     else {
@@ -175,10 +176,12 @@ for (const when of ['before', 'after'] as const) {
     const { lab, host } = stage;
     const before = await stageBefore(stage);
     const tools = new Tools(join(lab.folder, 'tools'));
-    const walked = await walk(stage, before, `${when} tool`, step => {
+    const start = (step: number): ChildProcess => {
       tools.begin();
       return lab.spawn(host, 'env', `KILL=${when} ${step}`, 'DELAY_S=0', tools.path, ...commandLine(stage));
-    });
+    };
+    // after the first, the third … is before the second, the fourth …
+    const walked = await walk(stage, before, `${when} tool`, start, 2);
     assert.ok(walked >= 8, `${walked} tools`);
   });
 }
