@@ -120,7 +120,7 @@ test('tun: receive and transmit allocate nothing per frame', () => {
   };
   const slope = slopeOf({ rounds: 100, warmUp: 2_000, framesARound: BURST }, round);
   assert.ok(slope < 1, `${slope.toFixed(2)} bytes a frame`);
-  assert.ok(received > 5_000 * BURST, `${received} frames were received`);
+  assert.ok(received > 2_500 * BURST, `${received} frames were received`);
   native.close(near.fd);
   native.close(far.fd);
 });
