@@ -1,4 +1,4 @@
-/** What is fuzzed under guidance: all that reads bytes or text from outside, each by itself. The whole pipeline and rings have tests of their own. */
+/** What is fuzzed under guidance: all that reads bytes or text from outside, each by itself; the whole pipeline and rings in wholetargets.ts. */
 import * as assert from 'uvu/assert';
 import { cases as dhcpCases } from '../../fixtures/dhcp-cases.ts';
 import { readConfig } from '../../src/config.ts';
@@ -16,6 +16,7 @@ import { CaptureReader } from '../../src/wire/pcapngread.ts';
 import { hostThat } from '../port/host.ts';
 import { a, answer, cname, query } from '../service/dns-world.ts';
 import type { Target } from './engine.ts';
+import { pipeline, vhost } from './wholetargets.ts';
 
 const text = (input: Uint8Array): string => Buffer.from(input).toString('utf8');
 const bytes = (...lines: string[]): Uint8Array[] => lines.map(line => Buffer.from(line));
@@ -218,4 +219,4 @@ const stream: Target = {
   },
 };
 
-export const TARGETS: readonly Target[] = [dns, dhcpTarget, captures, config, api, stream];
+export const TARGETS: readonly Target[] = [dns, dhcpTarget, captures, config, api, stream, pipeline, vhost];

@@ -31,7 +31,10 @@ export interface Switch {
   refusePunts(): void;
 }
 
-export function memorySwitch(options: Partial<GatewayOptions> & { readonly maxFlows?: number } = {}): Switch {
+/** `arenaBytes`: as of a data plane. */
+export function memorySwitch(
+  options: Partial<GatewayOptions> & { readonly maxFlows?: number; readonly arenaBytes?: number } = {},
+): Switch {
   const flows = flowMemory(options.maxFlows ?? 64);
   const punted: Uint8Array[] = [];
   let refusing = false;
@@ -73,6 +76,7 @@ export function memorySwitch(options: Partial<GatewayOptions> & { readonly maxFl
     gateway,
     gatewayMac: GATEWAY_MAC,
     uplink: UPLINK,
+    arenaBytes: options.arenaBytes,
     onGone: () => {},
   });
   const ports: Record<string, MemoryPort> = {};

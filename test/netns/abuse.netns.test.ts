@@ -22,7 +22,7 @@ const ABUSER = '192.168.100.66';
 const GATEWAY_MAC = mac('ff:ff:ff:ff:ff:ff'); // whoever it is: what is for all is for the gateway too
 const OWN = mac('02:66:00:00:00:66');
 /** Frames of one abuse, and of a write. */
-const FRAMES = 12_000;
+const FRAMES = Number(process.env['VSWITCHD_ABUSE_FRAMES'] ?? 12_000);
 const BURST = 200;
 /** What one direction of the others' TCP asks for; it gets that with nobody else, too. */
 const MBIT = 100;
