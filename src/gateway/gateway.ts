@@ -285,7 +285,7 @@ export class Gateway implements GatewayStage {
       this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.PORT_UNREACHABLE);
       return Drop.Ip4NoRoute;
     }
-    if (!this.#o.hostOpen && mayOpenTcp(mem, l3)) {
+    if (!this.#o.hostOpen && mayOpenTcp(mem, l3, this.#o.dns ? DNS_PORT : -1)) {
       this.#icmp.error(batch, row, icmp.UNREACHABLE, icmp.PROHIBITED);
       return Drop.HostDenied;
     }

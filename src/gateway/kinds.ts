@@ -19,12 +19,13 @@ export function isEcho(mem: DataView, l3: number): boolean {
   );
 }
 
-/** Might the packet open a TCP connection? Nobody needs fragments for that, whose flags may be elsewhere. */
-export function mayOpenTcp(mem: DataView, l3: number): boolean {
+/** Might the packet open a TCP connection, but to port `but`? Nobody needs fragments for that, whose flags may be elsewhere. */
+export function mayOpenTcp(mem: DataView, l3: number, but: number): boolean {
   if (ip4.protocol(mem, l3) !== ip4.TCP) return false;
   if (ip4.isFragment(mem, l3)) return true;
   const l4 = l3 + ip4.headerLength(mem, l3);
-  return tcp.check(mem, l4, l3 + ip4.totalLength(mem, l3) - l4) !== Drop.None || tcp.opens(mem, l4);
+  if (tcp.check(mem, l4, l3 + ip4.totalLength(mem, l3) - l4) !== Drop.None) return true;
+  return tcp.opens(mem, l4) && tcp.destinationPort(mem, l4) !== but;
 }
 
 /** A whole datagram to a port? Of a packet that has passed the check of its header. */

@@ -70,6 +70,20 @@ test('closed to guests, the host is opened no connection at the gateway’s addr
     const error = box.ports.p0?.sent.at(-1);
     assert.equal([error?.[L4], error?.[L4 + 1]], [3, 13], 'administratively prohibited');
   }
+  for (const dns of [true, false]) {
+    const box = memorySwitch({ hostOpen: false, dns });
+    give(
+      box,
+      'p0',
+      arpFrame({ operation: REPLY, sender: A_MAC, senderIp: A, targetIp: GATEWAY }, GATEWAY_MAC),
+    );
+    give(
+      box,
+      'p0',
+      up(A_MAC, tcpPacket({ source: A, destination: GATEWAY }, { from: 4000, to: 53 }, SYN, '')),
+    );
+    assert.is(sent(box, 'uplink').length, dns ? 1 : 0, 'names by TCP are the switch’s');
+  }
   for (const flags of [SYN | ACK, ACK, ACK | PSH, RST]) {
     const box = closed();
     give(box, 'p0', up(A_MAC, segment(flags)));

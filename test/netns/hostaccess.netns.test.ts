@@ -66,11 +66,13 @@ async function start(stage: Stage, ...options: string[]) {
   return { address, end };
 }
 
-const names = ({ lab }: Stage, netns: string): Promise<string> =>
-  lab.inside(netns, 'dig', '+short', '+tries=1', '+time=1', `@${GATEWAY}`, 'gateway.vsw.internal').then(
-    said => said.trim(),
-    () => '',
-  );
+const names = ({ lab }: Stage, netns: string, ...more: string[]): Promise<string> =>
+  lab
+    .inside(netns, 'dig', ...more, '+short', '+tries=1', '+time=1', `@${GATEWAY}`, 'gateway.vsw.internal')
+    .then(
+      said => said.trim(),
+      () => '',
+    );
 
 for (const firewall of ['nft', 'iptables'])
   inStage(`services, by ${firewall}: what the switch offers, and nothing of the host's own`, async stage => {
@@ -86,6 +88,7 @@ for (const firewall of ['nft', 'iptables'])
     assert.is(await answers(stage, host, address), 'tcp udp', 'the host reaches its guests');
     await lab.ping(red, GATEWAY);
     assert.is(await names(stage, red), GATEWAY);
+    assert.is(await names(stage, red, '+tcp'), GATEWAY);
     const page = await lab.inside(red, 'curl', '-sS', '-m', '3', 'http://169.254.169.254/user-data');
     assert.is(page, '#cloud-config\n');
     assert.match(await ctl(stage, 'doctor'), /nothing wrong found/, 'it takes no rule of ours for another’s');
