@@ -32,6 +32,8 @@ const YOUNG_MB = 30;
 const LONG_MINUTES = 30;
 /** Of the loop's time. */
 const LOAD = 0.8;
+/** Where other tests run beside it. */
+const SHARED_LOAD = 0.3;
 const TICK_MS = 50;
 const [ACTOR, ACTOR_MAC] = ['192.168.100.200', mac('02:42:00:00:00:c8')];
 
@@ -162,7 +164,7 @@ inStage(`${MINUTES} minutes at full load: memory stays`, async stage => {
       `RSS ${mib(samples[0]!.bytes)}, ${mib(samples[samples.length >> 1]!.bytes)}, ${mib(samples.at(-1)!.bytes)} MiB; ` +
       `${slope.toFixed(2)} MB an hour, of which the scatter could be ${noise.toFixed(2)}`,
   );
-  assert.ok(load >= LOAD, `load ${load}`);
+  assert.ok(load >= (MINUTES >= LONG_MINUTES ? LOAD : SHARED_LOAD), `load ${load}`);
   assert.ok((await portOf(lab, 'b')).txFrames > 0);
   const hours = ((1 - WARM_UP) * MINUTES) / 60;
   const most = MINUTES >= LONG_MINUTES ? MB_AN_HOUR : YOUNG_MB / hours;
