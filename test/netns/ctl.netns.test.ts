@@ -1,4 +1,4 @@
-// timeout: 90 s
+// timeout: 180 s
 /** What vswitchctl has for people: arguments that a real QEMU takes, a live table on a real terminal, completion in a real bash. */
 import { join } from 'node:path';
 import { test } from 'uvu';

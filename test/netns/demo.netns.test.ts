@@ -1,4 +1,4 @@
-// timeout: 90 s
+// timeout: 180 s
 // coverage: none
 /** What a person runs: the demo, vswitchctl, replay, and the refusals of bad input. */
 import { spawnSync } from 'node:child_process';

@@ -1,4 +1,4 @@
-// timeout: 60 s
+// timeout: 120 s
 /** `--guard strict` with real guests: who has an address by lease or reservation speaks, and whoever takes another's is not heard. */
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';

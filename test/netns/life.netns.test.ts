@@ -1,4 +1,4 @@
-// timeout: 120 s
+// timeout: 240 s
 // coverage: none
 /** What happens around a lease on real guests: addresses set by hand, events, hooks, ports that go, and a full disk. */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

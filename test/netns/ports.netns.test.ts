@@ -1,4 +1,4 @@
-// timeout: 90 s
+// timeout: 180 s
 // coverage: none
 /** Ports that are sockets, and ports that come and go while others work. */
 import { spawnSync } from 'node:child_process';

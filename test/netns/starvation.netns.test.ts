@@ -1,4 +1,4 @@
-// timeout: 60 s
+// timeout: 120 s
 // coverage: none
 /** A guest that asks with thousands of MACs gets what there is; who has an address keeps it, and the operator is told once. */
 import type { ChildProcess } from 'node:child_process';

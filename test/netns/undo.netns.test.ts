@@ -1,4 +1,4 @@
-// timeout: 120 s
+// timeout: 240 s
 // coverage: none
 /** Nothing left behind: a clean end, a kill, a second instance, a restart; and leases that survive. */
 import type { ChildProcess } from 'node:child_process';

@@ -1,4 +1,4 @@
-// timeout: 60 s
+// timeout: 120 s
 /** Guests over vhost-user: frames between two of them and to other ports, however they are laid out and whatever they can finish. */
 import { readdirSync } from 'node:fs';
 import fc from 'fast-check';
