@@ -7,6 +7,7 @@
         "src/arguments.c",
         "src/confine.c",
         "src/execute.c",
+        "src/landlock.c",
         "src/files.c",
         "src/netlink.c",
         "src/netns.c",

@@ -164,6 +164,11 @@ export function close(fd: number): void;
  */
 export function confine(): void;
 /**
+ * From now on this thread, and the program that it becomes by `execute`, changes files and folders at or below these paths alone, each
+ * with a zero behind it (landlock); what it may read stays as it is. False: the kernel has none of that.
+ */
+export function restrictWrites(paths: Uint8Array): boolean;
+/**
  * Goes on as another program, execve(2): standard input and output, environment and process number stay. `words` are its arguments,
  * from its own name on, each with a zero behind it. Returns only by throwing the system's error.
  */

@@ -1,10 +1,10 @@
 /**
  * `--user NAME`: the program goes on as that user before it touches anything, with the rights that a switch needs and no others of
- * root's, by setpriv(1) in its place. So no thread was ever root's, and what undoes the host's changes may still do so: nft and
+ * root's, by setpriv(1) in its place, and where the kernel has landlock, changes files in its own folders alone. So no thread was ever root's, and what undoes the host's changes may still do so: nft and
  * ip inherit the rights.
  */
 import { lchownSync, lstatSync, readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { Config } from './config.ts';
 import { OperatorError } from './errors.ts';
 import { makeFolder } from './folder.ts';
@@ -49,9 +49,24 @@ export async function becomeUser(config: Config): Promise<void> {
     give(config, config.stateDir, STATE_MODE, account);
     give(config, config.runDir, RUN_MODE, account);
   }
+  if (
+    config.leaseHook === undefined &&
+    config.cloudInit?.phoneHomeHook === undefined &&
+    config.uplink.kind !== 'passt'
+  )
+    loadNative().restrictWrites(zeroTerminated(writable(config)));
   const line = [setpriv, ...words, process.execPath, ...process.execArgv, ...process.argv.slice(1)];
-  loadNative().execute(setpriv, Buffer.from(line.map(word => `${word}\0`).join('')));
+  loadNative().execute(setpriv, zeroTerminated(line));
 }
+
+const zeroTerminated = (words: readonly string[]): Buffer =>
+  Buffer.from(words.map(word => `${word}\0`).join(''));
+
+/** Where a switch changes files. Not known of hooks' programs, and passt makes a file system of its own, which is refused then. */
+const writable = ({ stateDir, runDir, ports }: Config): string[] => [
+  ...[stateDir, runDir, '/proc/sys/net', '/dev/net/tun', '/dev/null'],
+  ...ports.map(({ path }) => dirname(path)),
+];
 
 async function accountOf(user: string): Promise<Account> {
   const line = await run('getent', ['passwd', user]).catch((cause: unknown) => {

@@ -38,6 +38,7 @@ NAPI_MODULE_INIT() {
       EXPORT("peerOf", peerOf),
       EXPORT("confine", confine),
       EXPORT("execute", execute),
+      EXPORT("restrictWrites", restrictWrites),
       EXPORT("receiveDatagrams", receiveDatagrams),
       EXPORT("sendDatagrams", sendDatagrams),
       EXPORT("mapMemory", mapMemory),

@@ -118,6 +118,7 @@ napi_value bindDatagrams(napi_env env, napi_callback_info info);
 napi_value acceptUnix(napi_env env, napi_callback_info info);
 napi_value confine(napi_env env, napi_callback_info info);
 napi_value execute(napi_env env, napi_callback_info info);
+napi_value restrictWrites(napi_env env, napi_callback_info info);
 napi_value peerOf(napi_env env, napi_callback_info info);
 napi_value receiveDatagrams(napi_env env, napi_callback_info info);
 napi_value sendDatagrams(napi_env env, napi_callback_info info);

@@ -43,6 +43,15 @@ inStage(
       assert.match(status, /^Seccomp:\s+2$/m);
     }
     for (const file of readdirSync(lab.folder)) assert.is(statSync(join(lab.folder, file)).uid, UID, file);
+    // a folder that anybody may write in, and the switch may not all the same
+    sh('mkdir -p -m 777 /mnt/open');
+    const ctl = (...line: string[]): Promise<string> =>
+      lab.inside(host, '/srv/bin/vswitchctl', '--run-dir', lab.folder, 'port', 'add', ...line);
+    assert.match(
+      await ctl('stream:/mnt/open/x.sock,name=x').catch(String),
+      /x\.sock.*EACCES|permission denied/i,
+    );
+    await ctl(`stream:${join(lab.folder, 'vsw0.y.sock')},name=y`);
     const guest = await StreamGuest.connect(path, 1);
     assert.ok(await guest.resolves(GATEWAY, '192.168.100.10'));
     guest.end();
@@ -87,6 +96,20 @@ inStage('who can’t be, may not, or has nowhere to write is told so in one sent
   writeFileSync(join(lab.folder, 'other.journal'), '');
   await refused(/other\.journal in it is another's/, 1, VSWITCHD, ...TAPS, ...words(stage));
   assert.is(statSync(lab.folder).uid, 0);
+});
+
+test('where files may still be changed is for programs that are started as well', () => {
+  const code = `
+    const native = require(process.argv[1]);
+    native.restrictWrites(Buffer.from('/mnt/mine\\0/mnt/not-there\\0'));
+    const { spawnSync } = require('node:child_process');
+    for (const folder of ['/mnt/mine', '/mnt/other'])
+      for (const act of ['echo >F/new', 'echo >>F/old', 'mkdir F/folder', 'rm F/old', 'cat F/kept'])
+        process.stdout.write(spawnSync('sh', ['-c', act.replace('F', folder)], { stdio: 'inherit' }).status === 0 ? '+' : '-');`;
+  sh('mkdir -p /mnt/mine /mnt/other; touch /mnt/mine/old /mnt/other/old /mnt/mine/kept /mnt/other/kept');
+  const addon = join(projectRoot(), 'native/build/Release/vswitchd.node');
+  const { stdout, stderr } = spawnSync(process.execPath, ['-e', code, addon], { encoding: 'utf8' });
+  assert.is(stdout, '+++++----+', stderr);
 });
 
 test.run();
