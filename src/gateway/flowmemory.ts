@@ -23,6 +23,7 @@ export const F_PEER_BEFORE = 11;
 export const F_DUE = 12; // seconds: when the wheel looks at it; 0: never
 export const F_WHEEL_NEXT = 13; // flows that it looks at in the same second
 export const F_WHEEL_BEFORE = 14;
+export const F_PORT = 15; // that it was opened from
 
 export const MAPPING_WORDS = 7;
 export const M_PROTOCOL = 0; // 0: free

@@ -23,6 +23,7 @@ import {
   F_NEXT,
   F_PEER_BEFORE,
   F_PEER_NEXT,
+  F_PORT,
   F_PROTOCOL,
   F_REMOTE_IP,
   F_REMOTE_PORT,
@@ -48,6 +49,7 @@ import {
   PORTS,
   space,
 } from './flowmemory.ts';
+import { NO_PORT, PortShares } from './portshares.ts';
 import { ExpiryWheel } from './wheel.ts';
 
 /** Ports tried for a new mapping, from a random one on, before it is refused. */
@@ -71,12 +73,14 @@ export class FlowTable {
   #random: number;
   readonly #guestFlows = new Int32Array(GUESTS);
   readonly #maxGuestFlows: number;
+  readonly #ports: PortShares;
   readonly #wheel: ExpiryWheel;
 
   /** `maxGuestFlows`: how many one guest may have. */
   constructor(parts: FlowParts, seed: number, maxGuestFlows: number = parts.maxFlows) {
     this.#parts = parts;
     this.#maxGuestFlows = maxGuestFlows;
+    this.#ports = new PortShares(parts.maxFlows, maxGuestFlows);
     this.#wheel = new ExpiryWheel(parts.flows, parts.maxFlows);
     this.maxFlows = parts.maxFlows;
     this.#header = parts.header;
@@ -254,7 +258,7 @@ export class FlowTable {
     const [insideIp, remoteIp] = [flow.insideIp as Ip4, flow.remoteIp as Ip4];
     const { insidePort, remotePort } = flow;
     const before = this.find(protocol, insideIp, insidePort, remoteIp, remotePort, 0);
-    if (before !== NONE || this.full || this.guestFull(insideIp) || expiresS <= 0) return false;
+    if (before !== NONE || this.full || this.guestFull(insideIp, NO_PORT) || expiresS <= 0) return false;
     let mapping = this.mappingOf(protocol, insideIp, insidePort);
     if (mapping === NONE && this.mappingAt(protocol, externalPort) === NONE)
       mapping = this.#map(protocol, insideIp, insidePort, externalPort);
@@ -283,17 +287,17 @@ export class FlowTable {
     return this.#freeFlow === NONE;
   }
 
-  /** Has the guest as many flows as one may have? */
-  guestFull = (insideIp: Ip4): boolean =>
-    (this.#guestFlows[insideIp & (GUESTS - 1)] as number) >= this.#maxGuestFlows;
+  /** Has the guest as many flows as one may have, or its port? */
+  guestFull = (insideIp: Ip4, port: number = NO_PORT): boolean =>
+    (this.#guestFlows[insideIp & (GUESTS - 1)] as number) >= this.#maxGuestFlows || this.#ports.isFull(port);
 
   /** Why no flow can be opened for a guest, which is counted. */
-  refuse(insideIp: Ip4): Drop {
+  refuse(insideIp: Ip4, port: number = NO_PORT): Drop {
     if (this.full) {
       this.#count(H_TABLE_FULL);
       return Drop.NatTableFull;
     }
-    const guest = this.guestFull(insideIp);
+    const guest = this.guestFull(insideIp, port);
     this.#count(guest ? H_GUEST_FULL : H_NO_PORT);
     return guest ? Drop.NatGuestFull : Drop.NatNoPort;
   }
@@ -303,7 +307,7 @@ export class FlowTable {
   }
 
   /** A new flow over a mapping, to be given a time to live; the caller has seen that neither table nor guest is full. */
-  open(mapping: number, remoteIp: Ip4, remotePort: number): number {
+  open(mapping: number, remoteIp: Ip4, remotePort: number, port: number = NO_PORT): number {
     const flow = this.#freeFlow;
     const flows = this.#flows;
     const at = flow * FLOW_WORDS;
@@ -317,6 +321,8 @@ export class FlowTable {
     flows[at + F_MAPPING] = mapping;
     flows[at + F_EXPIRES] = 0;
     flows[at + F_DUE] = 0;
+    flows[at + F_PORT] = port;
+    this.#ports.count(port, 1);
     flows[at + F_EXTERNAL_PORT] = this.#mappings[from + M_EXTERNAL_PORT] as number;
     const head = this.#headOf(at, protocol);
     flows[at + F_NEXT] = this.#flowHeads[head] as number;
@@ -339,6 +345,7 @@ export class FlowTable {
     this.#unlinkPeer(at);
     this.#wheel.remove(flow);
     this.#countGuest(flows[at + F_INSIDE_IP] as number, -1);
+    this.#ports.count(flows[at + F_PORT] as number, -1);
     flows[at + F_PROTOCOL] = 0;
     flows[at + F_NEXT] = this.#freeFlow;
     this.#freeFlow = flow;

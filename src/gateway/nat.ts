@@ -20,6 +20,7 @@ import type { Egress } from './egress.ts';
 import { type Flow, type FlowParts, PORTS } from './flowmemory.ts';
 import { FlowTable } from './flows.ts';
 import { unpackFlows } from './packedflows.ts';
+import { NO_PORT } from './portshares.ts';
 import * as tcpState from './tcpstate.ts';
 
 export const UDP_S = 300;
@@ -108,7 +109,7 @@ export class Nat {
     const remotePort = protocol === ip4.ICMP ? 0 : udp.destinationPort(mem, l4);
     const flow = this.#flowOut(batch, row, protocol, insideIp, insidePort, remoteIp, remotePort);
     if (flow === DENIED) return Drop.EgressDenied;
-    if (flow < 0) return this.#flows.refuse(insideIp);
+    if (flow < 0) return this.#flows.refuse(insideIp, batch.ingress[row] as number);
     this.#refresh(flow, protocol, mem, l4, batch.nowS, true);
     rewrite(batch, row, l3, l4, protocol, this.#address, this.#flows.externalPort(flow), true);
     return Drop.None;
@@ -184,7 +185,8 @@ export class Nat {
       if (this.#flows.mappingAt(protocol, externalPort) !== mapping) return Drop.NatNoMapping;
       if (!this.#admits(mapping, protocol, remoteIp, nowS)) return Drop.NatFiltered;
       if (protocol === ip4.TCP || this.#flows.isForward(mapping)) {
-        if (this.#flows.full || this.#flows.guestFull(insideIp)) return this.#flows.refuse(insideIp);
+        if (this.#flows.full || this.#flows.guestFull(insideIp, NO_PORT))
+          return this.#flows.refuse(insideIp, NO_PORT);
         flow = this.#flows.open(mapping, remoteIp, remotePort);
       }
     } else if (this.#flows.externalPort(flow) !== externalPort) return Drop.NatNoPort; // its answers would come from there
@@ -208,10 +210,11 @@ export class Nat {
     // What goes to the NAT address is another guest's in the end.
     if (remoteIp !== this.#address && !this.#egress.admits(batch, row, protocol, remoteIp, remotePort))
       return DENIED;
-    if (flows.full || flows.guestFull(insideIp)) return -1;
+    const port = batch.ingress[row] as number;
+    if (flows.full || flows.guestFull(insideIp, port)) return -1;
     let mapping = flows.mappingOf(protocol, insideIp, insidePort);
     if (mapping < 0) mapping = flows.map(protocol, insideIp, insidePort);
-    return mapping < 0 ? -1 : flows.open(mapping, remoteIp, remotePort);
+    return mapping < 0 ? -1 : flows.open(mapping, remoteIp, remotePort, port);
   }
 
   /** May a remote endpoint that the guest has not spoken to send to the mapping? RFC 4787 §5. */

@@ -54,7 +54,7 @@ export enum Drop {
   NatFiltered,
   NatNoPort,
   NatTableFull,
-  NatGuestFull, // the guest has as many flows as one may have
+  NatGuestFull, // the guest has as many flows as one may have, or its port
   NatUnsupported,
   EgressDenied, // the egress policy has a rule against it
   HostDenied, // a connection to the host, which guests may not open (`--host-access`)

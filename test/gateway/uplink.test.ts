@@ -11,8 +11,10 @@ import {
   NAT_ADDRESS as NAT,
   UPLINK_MAC,
 } from '../../fixtures/arp.ts';
-import { ALL, arpFrame, ethernetFrame, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
+import { ALL, arpFrame, ethernetFrame, ip, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
 import { down, out, to, up, WORLD } from '../../fixtures/routed.ts';
+import { countFlows } from '../../src/gateway/flowcount.ts';
+import type { Ip4, Mac } from '../../src/wire/address.ts';
 import { REPLY, REQUEST } from '../../src/wire/arp.ts';
 import { ACK, PSH, RST, SYN } from '../../src/wire/tcp.ts';
 import { hex, memorySwitch, type Switch } from './harness.ts';
@@ -145,6 +147,24 @@ test("no guest's frame gets to the uplink past the gateway, whatever MAC it is f
     give(box, 'p1', ethernetFrame(B_MAC, UPLINK_MAC, 0x88b5, packet));
     assert.equal(sent(box, 'uplink'), []);
   }
+});
+
+test('a port that speaks for many addresses leaves the others a quarter of the table, and gets its share back', () => {
+  const box = memorySwitch({ maxFlows: 64, maxGuestFlows: 16 });
+  const opens = (port: string, from: Mac, source: Ip4, at: number): void => {
+    box.ports[port]?.give(up(from, udpPacket({ source, destination: WORLD }, { from: at, to: 53 }, 'x')));
+    box.plane.step(1_000);
+  };
+  const flows = (): number =>
+    [...countFlows(box.flows).byKind.values()].reduce((sum, count) => sum + count, 0);
+  for (let i = 0; i < 100; i++) opens('p0', A_MAC, (A + (i % 50)) as Ip4, 4_000 + i);
+  assert.equal([flows(), box.drops()], [48, { NatGuestFull: 52 }]);
+  for (let i = 0; i < 16; i++) opens('p1', B_MAC, ip('192.168.100.200'), 4_000 + i);
+  assert.is(flows(), 64);
+  for (let ms = 2_000; ms < 400_000; ms += 1_000) box.plane.tick(ms);
+  assert.is(flows(), 0);
+  opens('p0', A_MAC, A, 4_000);
+  assert.is(flows(), 1);
 });
 
 test.run();
