@@ -336,7 +336,7 @@ test('allocates nothing per frame, received, sent or finished', () =>
     const count = unfinishedRows(batch, new MemoryPort('source'));
     const rows = Int32Array.from({ length: count }, (_, row) => row);
     let nowMs = 0;
-    const slope = slopeOf({ rounds: 20, warmUp: 400, framesARound: 164 + count }, () => {
+    const slope = slopeOf({ rounds: 20, warmUp: 1_200, framesARound: 164 + count }, () => {
       nowMs++;
       native.sendBytes(peer, stream, 0, stream.length);
       plane.serve(0, nowMs);
