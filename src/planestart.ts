@@ -32,7 +32,7 @@ export function startPlane(parts: PlaneParts): StartedPlane {
   const plane = new Plane({
     maxMacs: config.maxMacs,
     portMacs: config.portMacs?.max,
-    stormLimits: config.stormLimit,
+    stormLimit: config.stormLimit,
     ageingS: config.ageingS,
     uplink: kind === 'tun' || kind === 'passt' ? UPLINK_PORT : -1,
     routes,

@@ -125,7 +125,7 @@ class ReplayStage {
       gatewayMac: settings.gatewayMac,
       uplink,
       portMacs: config.portMacs?.max,
-      stormLimits: config.stormLimit,
+      stormLimit: config.stormLimit,
       strict: settings.strict ? { bindings, gatewayIp: settings.gatewayIp } : undefined,
       onGone: () => undefined,
     });

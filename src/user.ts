@@ -1,7 +1,7 @@
 /**
  * `--user NAME`: the program goes on as that user before it touches anything, with the rights that a switch needs and no others of
- * root's, by setpriv(1) in its place, and where the kernel has landlock, changes files in its own folders alone. So no thread was ever root's, and what undoes the host's changes may still do so: nft and
- * ip inherit the rights.
+ * root's, by setpriv(1) in its place, and where the kernel has landlock, changes files in its own folders alone. So no thread was
+ * ever root's, and what undoes the host's changes may still do so: nft and ip inherit the rights.
  */
 import { lchownSync, lstatSync, readdirSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -10,7 +10,7 @@ import { OperatorError } from './errors.ts';
 import { makeFolder } from './folder.ts';
 import { firewalldIsRunning } from './host/firewalld.ts';
 import { holderOf } from './host/locks.ts';
-import { findTool, missing, run } from './host/run.ts';
+import { needTool, run } from './host/run.ts';
 import { ufwIsActive } from './host/ufw.ts';
 import { loadNative } from './port/native.ts';
 
@@ -37,8 +37,7 @@ export async function becomeUser(config: Config): Promise<void> {
       code: 'Privilege',
     });
   if (config.firewall === 'auto' && config.uplink.kind === 'tun') await checkFirewall(user);
-  const setpriv = findTool('setpriv');
-  if (setpriv === undefined) throw new OperatorError(missing('setpriv'), { code: 'MissingTool' });
+  const setpriv = needTool('setpriv');
   const words = [
     ...[`--reuid=${account.uid}`, `--regid=${account.gid}`, '--init-groups', '--no-new-privs'],
     ...[`--bounding-set=-all,${RIGHTS}`, `--inh-caps=-all,${RIGHTS}`, `--ambient-caps=-all,${RIGHTS}`],

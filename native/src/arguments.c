@@ -47,6 +47,13 @@ bool arg_size(napi_env env, napi_value value, const char *what, double max, doub
   return false;
 }
 
+bool arg_words(napi_env env, napi_value value, const char *what, char **words, size_t *bytes) {
+  if (!arg_array(env, value, what, napi_uint8_array, (void **)words, bytes)) return false;
+  if (*bytes > 0 && (*words)[*bytes - 1] == 0) return true;
+  throw_range(env, "%s must end with a zero", what);
+  return false;
+}
+
 bool arg_fd(napi_env env, napi_value value, const char *what, int32_t *out) {
   return arg_int(env, value, what, 0, INT32_MAX, out);
 }

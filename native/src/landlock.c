@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/landlock.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -44,10 +45,9 @@ static outcome_t allow(int ruleset, const char *path, uint64_t of_files) {
 /* `paths`: each with a zero behind it. False: the kernel has no landlock. */
 napi_value restrictWrites(napi_env env, napi_callback_info info) {
   napi_value v[1], result;
-  uint8_t *paths;
+  char *paths;
   size_t bytes;
-  if (!arguments(env, info, 1, v) || !arg_array(env, v[0], "paths", napi_uint8_array, (void **)&paths, &bytes)) return NULL;
-  if (bytes == 0 || paths[bytes - 1] != 0) return throw_range(env, "paths must end with a zero");
+  if (!arguments(env, info, 1, v) || !arg_words(env, v[0], "paths", &paths, &bytes)) return NULL;
   const long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
   napi_get_boolean(env, abi > 0, &result);
   if (abi <= 0) return result;
@@ -57,10 +57,9 @@ napi_value restrictWrites(napi_env env, napi_callback_info info) {
   if (ruleset < 0) return throw_errno(env, errno, "landlock_create_ruleset", NULL);
   outcome_t outcome = done();
   const char *path = NULL;
-  for (size_t at = 0; at < bytes && outcome.error == 0; at++) {
-    path = (const char *)paths + at;
+  for (size_t at = 0; at < bytes && outcome.error == 0; at += strlen(path) + 1) {
+    path = paths + at;
     outcome = allow(ruleset, path, of_files);
-    while (paths[at] != 0) at++;
   }
   if (outcome.error == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) outcome = failed(errno, "prctl");
   if (outcome.error == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)

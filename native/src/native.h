@@ -32,6 +32,8 @@ bool arg_bool(napi_env env, napi_value value, const char *what, bool *out);
 bool arg_text(napi_env env, napi_value value, const char *what, char *out, size_t size);
 /* The elements of a typed array of just this type, and how many there are. */
 bool arg_array(napi_env env, napi_value value, const char *what, napi_typedarray_type type, void **data, size_t *length);
+/* Texts one after the other in a Uint8Array, each with a zero behind it; at least one. */
+bool arg_words(napi_env env, napi_value value, const char *what, char **words, size_t *bytes);
 
 typedef struct {
   uint8_t *slab;

@@ -7,6 +7,7 @@
 import type { Port, Rest } from '../port/port.ts';
 import { GONE } from '../port/port.ts';
 import { Tails } from '../port/tails.ts';
+import type { StormLimit } from '../settings/stormlimit.ts';
 import type { Ip4, Mac } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
 import * as ethernet from '../wire/ethernet.ts';
@@ -20,7 +21,7 @@ import { EgressLists } from './lists.ts';
 import { LoopStats, NOBODY } from './loopstats.ts';
 import { UPLINK_PORT } from './messages.ts';
 import { pipeline, type StageMaker } from './pipeline.ts';
-import { Allowances, type StormLimits } from './storm.ts';
+import { Allowances } from './storm.ts';
 
 /** The gateway as the data plane sees it: a stage with timers. */
 export interface GatewayStage extends StageMaker {
@@ -45,7 +46,7 @@ export interface DataplaneOptions {
   /** Addresses that a guest's port may have; undefined: as many as there is room for. */
   readonly portMacs?: number | undefined;
   /** What it may flood; undefined: as much as it likes. */
-  readonly stormLimits?: StormLimits | undefined;
+  readonly stormLimit?: StormLimit | undefined;
   /** The uplink's index: never flooded to, for only what the gateway routes goes there. -1: none. */
   readonly uplink: number;
   /** Room for received frames; the default is a burst of the largest. */
@@ -89,8 +90,8 @@ export class Dataplane {
     this.#onGone = (index, fault) => options.onGone(index, fault);
     const { fdb } = this;
     const batch = this.#batch;
-    const { gateway, gatewayMac, uplink, strict, stormLimits } = options;
-    const allowances = stormLimits && new Allowances(stormLimits);
+    const { gateway, gatewayMac, uplink, strict, stormLimit } = options;
+    const allowances = stormLimit && new Allowances(stormLimit);
     this.#stages = pipeline({ batch, fdb, gateway, gatewayMac, uplink, strict, allowances });
     this.#lists = new EgressLists(batch, row => this.#sortSpecial(row));
   }

@@ -20,10 +20,14 @@ export const forward = (batch: Batch, fdb: Fdb, allowances?: Allowances): Stage 
   const rest = new Int32Array(batch.capacity);
   /** The whole look-up. */
   const decide = (row: number, key: number, lo: number): void => {
-    const found = isGroup(key) ? -1 : fdb.lookup(key, lo);
+    if (isGroup(key)) {
+      egress[row] = FLOOD;
+      return;
+    }
+    const found = fdb.lookup(key, lo);
     if (found === ingress[row]) batch.refuse(row, Drop.SameSegment);
     else if (found >= 0) egress[row] = found;
-    else if (isGroup(key) || allowances === undefined || allowances.take(ingress[row] as number, UNKNOWN))
+    else if (allowances === undefined || allowances.take(ingress[row] as number, UNKNOWN))
       egress[row] = FLOOD;
     else batch.refuse(row, Drop.UnknownLimit);
   };

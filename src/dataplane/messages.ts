@@ -3,9 +3,9 @@ import type { NatFiltering } from '../config.ts';
 import type { NatForward } from '../gateway/nat.ts';
 import type { EgressPolicy } from '../gateway/policy.ts';
 import type { PortKind, Rest } from '../port/port.ts';
+import type { StormLimit } from '../settings/stormlimit.ts';
 import type { Ip4, Mac } from '../wire/address.ts';
 import type { CaptureSpec } from './capture.ts';
-import type { StormLimits } from './storm.ts';
 
 /** Memory that both threads see. The worker writes all of it but the inject ring's tail and `acknowledged`'s readers. */
 export interface SharedMemory {
@@ -54,7 +54,7 @@ export interface WorkerSettings {
   /** Addresses that a guest's port may have; undefined: as many as there is room for. */
   readonly portMacs: number | undefined;
   /** What it may flood; undefined: as much as it likes. */
-  readonly stormLimits: StormLimits | undefined;
+  readonly stormLimit: StormLimit | undefined;
   readonly ageingS: number;
   /** The uplink's port index, -1: none, or one that is a port like others. */
   readonly uplink: number;

@@ -9,6 +9,7 @@
  *
  * The uplink and the LAN have no limit: what they flood is not a guest's.
  */
+import type { StormLimit } from '../settings/stormlimit.ts';
 import { Drop } from '../wire/drop.ts';
 import { isGroup as isGroupOf } from '../wire/ethernet.ts';
 import { type Batch, DROPPED, KEY_OCTETS, MAX_PORTS, type Stage } from './batch.ts';
@@ -22,14 +23,6 @@ const BROADCAST_HI = 0xffff;
 const BROADCAST_LO = -1;
 const [isGroup, OCTETS] = [isGroupOf, KEY_OCTETS]; // imports that each row needs
 
-/** A second; undefined: no limit. */
-export interface StormLimits {
-  readonly broadcast?: number | undefined;
-  readonly multicast?: number | undefined;
-  readonly unknown?: number | undefined;
-  readonly macs?: number | undefined;
-}
-
 /** The buckets of all ports. */
 export class Allowances {
   /** By port and kind, in frames. */
@@ -37,7 +30,7 @@ export class Allowances {
   readonly #filledMs = new Float64Array(MAX_PORTS).fill(Number.NEGATIVE_INFINITY);
   readonly #perS: Float64Array;
 
-  constructor({ broadcast, multicast, unknown, macs }: StormLimits) {
+  constructor({ broadcast, multicast, unknown, macs }: StormLimit) {
     this.#perS = Float64Array.from(
       [broadcast, multicast, unknown, macs],
       perS => perS ?? Number.POSITIVE_INFINITY,

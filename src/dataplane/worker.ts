@@ -62,7 +62,7 @@ const dataplane = new Dataplane({
   loopMemory: settings.memory.loop,
   maxMacs: settings.maxMacs,
   portMacs: settings.portMacs,
-  stormLimits: settings.stormLimits,
+  stormLimit: settings.stormLimit,
   ageingS: settings.ageingS,
   seed: settings.seed,
   ...(gateway === undefined ? {} : { gateway, gatewayMac }),

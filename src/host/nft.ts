@@ -128,7 +128,7 @@ function isRule(change: RuleChange, rule: NftRule): boolean {
   const { family, table, chain } = change;
   if (rule.family !== family || rule.table !== table || rule.chain !== chain) return false;
   if (!rule.expr.some(part => part.xt?.name === 'comment')) return false;
-  const rest = rule.expr.filter(part => part.xt?.name !== 'comment' && part.counter === undefined);
+  const rest = wordsOf(rule);
   const wanted = Object.entries(change.match);
   return (
     rest.length === wanted.length + 1 &&
@@ -136,6 +136,10 @@ function isRule(change: RuleChange, rule: NftRule): boolean {
     'accept' in (rest.at(-1) as object)
   );
 }
+
+/** A rule's parts but for its remark and its counter. */
+export const wordsOf = ({ expr }: NftRule): readonly NftExpression[] =>
+  expr.filter(part => part.xt?.name !== 'comment' && part.counter === undefined);
 
 const isMatch = (part: NftExpression | undefined, key: string, value: string): boolean =>
   part?.match?.op === '==' && part.match.left.meta?.key === key && part.match.right === value;

@@ -54,7 +54,7 @@ export function exitStatus(error: unknown): number | undefined {
 }
 
 /** Where a tool is that there is no doing without; one sentence, with its package, when it is missing. */
-function needTool(name: string): string {
+export function needTool(name: string): string {
   const path = findTool(name);
   if (path !== undefined) return path;
   throw new OperatorError(missing(name), { code: 'MissingTool' });

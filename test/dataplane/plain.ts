@@ -7,6 +7,7 @@ import { fdbMemory } from '../../src/dataplane/fdb.ts';
 export const plainPlane = (
   maxMacs: number,
   onGone: DataplaneOptions['onGone'] = () => undefined,
+  stormLimit?: DataplaneOptions['stormLimit'],
 ): Dataplane =>
   new Dataplane({
     fdbMemory: fdbMemory(maxMacs),
@@ -15,5 +16,6 @@ export const plainPlane = (
     ageingS: 300,
     seed: 1,
     uplink: -1,
+    stormLimit,
     onGone,
   });

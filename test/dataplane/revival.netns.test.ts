@@ -32,7 +32,7 @@ const newPlane = (): Plane =>
     ...{
       maxMacs: 64,
       portMacs: undefined,
-      stormLimits: undefined,
+      stormLimit: undefined,
       ageingS: 300,
       uplink: -1,
       routes: false,

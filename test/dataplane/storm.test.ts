@@ -3,12 +3,11 @@ import fc from 'fast-check';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { ALL, ethernetFrame, mac } from '../../fixtures/packets.ts';
-import { counterMemory } from '../../src/dataplane/counters.ts';
-import { Dataplane } from '../../src/dataplane/dataplane.ts';
-import { fdbMemory } from '../../src/dataplane/fdb.ts';
-import { Allowances, type StormLimits } from '../../src/dataplane/storm.ts';
+import { Allowances } from '../../src/dataplane/storm.ts';
 import { MemoryPort } from '../../src/port/memory.ts';
+import type { StormLimit } from '../../src/settings/stormlimit.ts';
 import type { Mac } from '../../src/wire/address.ts';
+import { plainPlane } from './plain.ts';
 
 const A = mac('02:00:00:00:00:0a');
 const B = mac('02:00:00:00:00:0b');
@@ -17,11 +16,8 @@ const NOBODY_KNOWN = mac('02:00:00:00:00:77');
 const TYPE = 0x88b5;
 
 /** Ports 0 (the uplink's place), 1 and 2, of which 2 has been heard. */
-function bridge(stormLimits: StormLimits) {
-  const plane = new Dataplane({
-    ...{ fdbMemory: fdbMemory(256), counterMemory: counterMemory(), maxMacs: 256, ageingS: 300, seed: 1 },
-    ...{ uplink: -1, stormLimits, onGone: () => undefined },
-  });
+function bridge(stormLimit: StormLimit) {
+  const plane = plainPlane(256, undefined, stormLimit);
   const ports = [0, 1, 2].map(index => new MemoryPort(`p${index}`));
   for (const [index, port] of ports.entries()) plane.attach(index, port);
   const send = (index: number, nowMs: number, ...frames: [from: Mac, to: Mac][]): number[] => {

@@ -4,7 +4,6 @@
  * One guest does its worst, or a reader of the API, and two others talk meanwhile: they lose next to nothing, the switch's memory
  * stays, and whoever comes anew gets an address at once.
  */
-import { readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -15,7 +14,7 @@ import { type Lab, lineFrom, until } from '../../src/lab.ts';
 import * as arp from '../../src/wire/arp.ts';
 import * as tcp from '../../src/wire/tcp.ts';
 import { random } from '../random.ts';
-import { GATEWAY, OUTSIDE, plugIn, type Stage, stageTests, startBareNat } from './stage.ts';
+import { GATEWAY, OUTSIDE, plugIn, rssOf, type Stage, stageTests, startBareNat } from './stage.ts';
 
 const inStage = stageTests('ab', import.meta.url);
 const ABUSER = '192.168.100.66';
@@ -124,9 +123,6 @@ async function talk({ lab, red, blue }: Stage, address: string, pings = PINGS): 
   const said = JSON.parse(sent) as { end: { sum_received: { bits_per_second: number } } };
   return { lost: pings - Number(received), mbit: said.end.sum_received.bits_per_second / 1e6 };
 }
-
-const rssOf = (pid: number): number =>
-  1024 * Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 
 interface World {
   readonly stage: Stage;

@@ -7,6 +7,7 @@ import * as assert from 'uvu/assert';
 import { until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
 import { parseIp4 } from '../../src/wire/address.ts';
+import { heardFrom } from './beside.ts';
 import { arpFrame, StreamGuest } from './guest.ts';
 import { GATEWAY, plugIn, portOf, type Stage, stageTests, TAPS } from './stage.ts';
 
@@ -135,8 +136,7 @@ inStage(
       host,
       ...['--subnet', '192.168.100.0/24', '--port', `stream:${path},name=vm,guests=2`, ...options],
     );
-    let said = '';
-    for (const stream of [child.stdout, child.stderr]) stream?.on('data', chunk => (said += chunk));
+    const heard = heardFrom(child);
     const first = await StreamGuest.connect(path, 1);
     assert.ok(await first.resolves(GATEWAY, '192.168.100.10'));
     const second = await StreamGuest.connect(path, 2);
@@ -147,6 +147,7 @@ inStage(
     }
     await until('both are sent away', 3_000, async () => first.closed && second.closed);
     assert.not((await portOf(lab, 'vm')).up);
+    const said = heard();
     assert.is(said.match(/set down, as vm\.2 sent from more than 2 MAC addresses/g)?.length, 1, said);
     assert.not.match(said, /not set down/);
   },

@@ -1,4 +1,5 @@
 /** What the namespace tests stand on: a lab whose host runs the switch, with a world outside, and snapshots of the host. */
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import type { PortView } from '../../src/control/views.ts';
@@ -88,6 +89,10 @@ export async function portOf(lab: Lab, name: string): Promise<PortView> {
   if (port === undefined) throw new Error(`there is no port ${name}`);
   return port;
 }
+
+/** Memory of a process that is in RAM, bytes. */
+export const rssOf = (pid: number): number =>
+  1024 * Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 
 /** What vswitchctl says on the host of the running switch. */
 export const ctl = ({ lab, host }: Stage, ...words: string[]): Promise<string> =>

@@ -1,7 +1,7 @@
 // timeout: 400 s
 // coverage: none
 /**
- * kill -9 at every step. A step is a system call by which the switch changes its host, its journal or what others know of
+ * kill -9 at every step, or of steps that are many at every second or third. A step is a system call by which the switch changes its host, its journal or what others know of
  * it, or the start of a tool that does; strace kills the switch as it enters the n-th of a kind, for n = 1, 2, … till a
  * run comes through its start and its end unharmed.
  *

@@ -121,13 +121,13 @@ const ERRORS = ['ENOSPC: no space left on device, write', 'EIO: i/o error, fsync
 export class FaultyStore implements LeaseStore {
   readonly #inner: LeaseStore;
   readonly #next: Random;
-  readonly #rates: StoreRates;
+  readonly #rates: () => StoreRates;
   readonly #after: (ms: number, act: () => void) => void;
   #staged = new Map<Ip4, LeaseRecord | undefined>();
 
   constructor(
     inner: LeaseStore,
-    parts: { next: Random; rates: StoreRates; after: (ms: number, act: () => void) => void },
+    parts: { next: Random; rates: () => StoreRates; after: (ms: number, act: () => void) => void },
   ) {
     this.#inner = inner;
     this.#next = parts.next;
@@ -146,11 +146,11 @@ export class FaultyStore implements LeaseStore {
   async commit(): Promise<void> {
     const staged = this.#staged;
     this.#staged = new Map();
-    if (this.#next(1_000) < this.#rates.slow) {
-      const ms = 1 + this.#next(this.#rates.slowMs);
+    if (this.#next(1_000) < this.#rates().slow) {
+      const ms = 1 + this.#next(this.#rates().slowMs);
       await new Promise<void>(resolve => this.#after(ms, resolve));
     }
-    if (this.#next(1_000) < this.#rates.failing) {
+    if (this.#next(1_000) < this.#rates().failing) {
       this.#staged.clear(); // what came meanwhile, too
       throw new Error(ERRORS[this.#next(ERRORS.length)]);
     }

@@ -4,9 +4,6 @@ import { formatMac } from '../../src/wire/address.ts';
 
 const VLAN = 5;
 
-export const formatChaddr = (bytes: Uint8Array): string =>
-  [...bytes.subarray(0, 6)].map(byte => byte.toString(16).padStart(2, '0')).join(':');
-
 /** The frame in a VLAN. */
 export function tagged(frame: Uint8Array): Uint8Array {
   const out = new Uint8Array(frame.length + 4);

@@ -6,7 +6,7 @@
  *   guests ─ FaultyPort ─ Dataplane ─ Gateway ─ punt ─ DhcpService ─ FaultyStore
  */
 import * as assert from 'uvu/assert';
-import { answerOf, clientFrame, clientMac } from '../../fixtures/dhcp.ts';
+import { answerOf, chaddrOf, clientFrame, clientMac } from '../../fixtures/dhcp.ts';
 import { ALL, arpFrame, ethernetFrame, ip, tcpPacket, udpPacket } from '../../fixtures/packets.ts';
 import { readReplayConfig } from '../../src/config.ts';
 import { type Batch, FLOOD } from '../../src/dataplane/batch.ts';
@@ -22,7 +22,7 @@ import { MemoryPort } from '../../src/port/memory.ts';
 import { LeaseState } from '../../src/service/dhcp/leases.ts';
 import { DhcpService } from '../../src/service/dhcp/service.ts';
 import { MemoryStore } from '../../src/service/dhcp/store.ts';
-import { formatIp4, formatMac, type Ip4 } from '../../src/wire/address.ts';
+import { formatIp4, type Ip4 } from '../../src/wire/address.ts';
 import * as arp from '../../src/wire/arp.ts';
 import { Code, MessageType } from '../../src/wire/dhcp.ts';
 import * as ethernet from '../../src/wire/ethernet.ts';
@@ -30,7 +30,7 @@ import { ACK, FIN, RST, SYN } from '../../src/wire/tcp.ts';
 import type { Random } from '../random.ts';
 import { Clock, turn } from './clock.ts';
 import { FaultyPort, FaultyStore, NO_FAULTS, type PortRates, type StoreRates } from './faults.ts';
-import { formatChaddr, macText, tagged } from './frames.ts';
+import { macText, tagged } from './frames.ts';
 import { Watched } from './watched.ts';
 
 const CLIENTS = 12;
@@ -64,8 +64,6 @@ interface Client {
   readonly n: number;
   port: number;
   xid: number;
-  /** What it waits for. */
-  asked: { readonly ip: Ip4; readonly server: Ip4 } | undefined;
   askedAtMs: number;
   ip: Ip4 | undefined;
   /** What it had last, for the day it returns. */
@@ -96,7 +94,7 @@ export class World {
   constructor(next: Random) {
     this.#next = next;
     this.clients = Array.from({ length: CLIENTS }, (_, n) => ({
-      ...{ n: n + 1, port: 1 + (n % GUEST_PORTS), xid: 0, asked: undefined, askedAtMs: 0 },
+      ...{ n: n + 1, port: 1 + (n % GUEST_PORTS), xid: 0, askedAtMs: 0 },
       ...{ ip: undefined, last: undefined, untilMs: 0 },
     }));
     const nowS = (): number => this.clock.nowMs / 1000;
@@ -135,22 +133,11 @@ export class World {
     for (let index = UPLINK; index <= GUEST_PORTS; index++) this.#plug(index);
     const { after } = this.clock;
     const { dhcp } = CONFIG;
-    const rates = (): StoreRates => this.#storeRates;
     this.#dhcp = new DhcpService({
       ...dhcpSettings(CONFIG, dhcp!),
       store: new FaultyStore(this.#disk, {
         next: this.#next,
-        rates: {
-          get failing() {
-            return rates().failing;
-          },
-          get slow() {
-            return rates().slow;
-          },
-          get slowMs() {
-            return rates().slowMs;
-          },
-        },
+        rates: () => this.#storeRates,
         after,
       }),
       send: (frame, egress) => this.#plane.inject(frame, egress, this.clock.nowMs),
@@ -298,7 +285,6 @@ export class World {
 
   #leave(client: Client): void {
     client.ip = undefined;
-    client.asked = undefined;
   }
 
   #flap(index: number): void {
@@ -374,10 +360,10 @@ export class World {
     const isDhcp = type === 0x0800 && frame[23] === 17 && mem.getUint16(36) === 68;
     if (!isDhcp || (!isMine && ethernet.destinationHi(mem, 0) !== 0xffff)) return;
     const { message } = answerOf(frame);
-    if (message.xid !== client.xid || formatChaddr(message.chaddr) !== formatMac(hi, lo)) return;
+    if (message.xid !== client.xid || Buffer.compare(message.chaddr, chaddrOf(clientMac(client.n))) !== 0)
+      return;
     const server = CONFIG.subnet.gateway;
     if (message.type === MessageType.Offer && client.ip === undefined) {
-      client.asked = { ip: message.yiaddr, server };
       client.askedAtMs = this.clock.unixMs;
       const said = { client: client.n, xid: client.xid, requested: message.yiaddr, server };
       this.#say(client, clientFrame(MessageType.Request, said));
@@ -394,7 +380,6 @@ export class World {
       client.last = message.yiaddr;
       const lease = message.options.get(Code.LeaseTime)!;
       client.untilMs = client.askedAtMs + new DataView(lease.buffer, lease.byteOffset).getUint32(0) * 1000;
-      client.asked = undefined;
     } else if (message.type === MessageType.Nak) {
       this.#count('nak');
       client.ip = undefined;

@@ -6,7 +6,6 @@
  *
  *   npm run soak -- --minutes 60
  */
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { test } from 'uvu';
@@ -17,8 +16,9 @@ import { clientFrame } from '../../fixtures/dhcp.ts';
 import { ethernetFrame, ip, mac, udpPacket } from '../../fixtures/packets.ts';
 import { lineFrom } from '../../src/lab.ts';
 import { MessageType } from '../../src/wire/dhcp.ts';
+import { heardFrom } from '../netns/beside.ts';
 import { StreamGuest } from '../netns/guest.ts';
-import { addOutside, GATEWAY, OUTSIDE, portOf, type Stage, stageTests } from '../netns/stage.ts';
+import { addOutside, GATEWAY, OUTSIDE, portOf, rssOf, type Stage, stageTests } from '../netns/stage.ts';
 import { random } from '../random.ts';
 import { type Sample, slopeOf } from './slope.ts';
 
@@ -89,9 +89,6 @@ async function look({ lab }: Stage, path: string, isOver: () => boolean, done: D
   }
 }
 
-const rssOf = (pid: number): number =>
-  1_024 * Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
-
 /** Seconds that the loop was busy, and that it waited. */
 async function loopOf({ lab, host }: Stage): Promise<[busy: number, wait: number]> {
   const text = await lab.inside(
@@ -131,10 +128,7 @@ inStage(`${MINUTES} minutes at full load: memory stays`, async stage => {
   const isOver = (): boolean => over;
   const done: Done = { leases: 0, sessions: 0, questions: 0, asked: 0, joined: 0 };
   const blast = lab.spawn(host, compiled(lab, 'stream'), from, to, '64', '65536', String(seconds + 2));
-  let said = '';
-  blast.stdout?.on('data', chunk => {
-    said += chunk;
-  });
+  const heard = heardFrom(blast);
   const blasted = new Promise(resolve => blast.once('close', resolve));
   const others = [act(paths[2]!, isOver, done), look(stage, paths[3]!, isOver, done)];
   const samples: Sample[] = [];
@@ -147,7 +141,7 @@ inStage(`${MINUTES} minutes at full load: memory stays`, async stage => {
   over = true;
   await Promise.all(others);
   await blasted;
-  const [, received] = said.trim().split(' ').map(Number) as [number, number];
+  const [, received] = heard().trim().split(' ').map(Number) as [number, number];
   const [busy, wait] = [after[0] - before[0], after[1] - before[1]];
   const load = busy / (busy + wait);
   const { slope, noise } = slopeOf(samples.filter(sample => sample.atS >= WARM_UP * seconds));

@@ -1,6 +1,6 @@
 /** Other firewalls: what they drop of the guests' traffic, before our rules or without them. */
 import type { NftItem } from '../nft.ts';
-import { foreignChain } from '../nft.ts';
+import { foreignChain, wordsOf } from '../nft.ts';
 import { type BaseChain, rulesFor } from '../plan.ts';
 import type { Facts } from './facts.ts';
 import { again, type Finding, yours } from './finding.ts';
@@ -49,9 +49,7 @@ export function droppingChains(facts: Facts): Finding[] {
  */
 function isOwnDrop({ rule }: NftItem, name: string): boolean {
   if (rule === undefined || !rule.expr.some(part => part.xt?.name === 'comment')) return false;
-  const [interfaces, end, ...more] = rule.expr.filter(
-    part => part.xt?.name !== 'comment' && part.counter === undefined,
-  );
+  const [interfaces, end, ...more] = wordsOf(rule);
   const { op, right } = interfaces?.match ?? {};
   return op === '==' && right === name && end !== undefined && 'drop' in end && more.length === 0;
 }
