@@ -28,9 +28,8 @@ const TALK = `
   c.on('error', e => { console.log('broken ' + e.code); process.exit(1); });
   c.on('data', d => {
     const lines = (rest + d).split('\\n'); rest = lines.pop();
-    for (const line of lines) { if (Number(line) !== got) console.log('order'); got++; }
+    for (const line of lines) { if (Number(line) !== got) console.log('order'); if (++got === 10) console.log('talking'); }
     silence = Math.max(silence, Date.now() - last); last = Date.now();
-    if (got === 10) console.log('talking');
   });
   const timer = setInterval(() => c.write(sent++ + '\\n'), ${EVERY_MS});
   process.stdin.resume().on('end', () => {
