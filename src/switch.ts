@@ -33,7 +33,7 @@ import { MAX_NAMES } from './gateway/nametable.ts';
 import type { EgressPolicy } from './gateway/policy.ts';
 import type { Predecessor } from './handover/predecessor.ts';
 import { Restart } from './handover/restart.ts';
-import { heldFiles, learnAgain } from './handover/takeover.ts';
+import { beginAgain, heldFiles } from './handover/takeover.ts';
 import { readPresent } from './host/apply.ts';
 import { HostForwards } from './host/forwards.ts';
 import { groupId, SOCKET_GROUP } from './host/group.ts';
@@ -201,11 +201,12 @@ export class Switch {
     const left = await before?.takeData();
     keep();
     if (left !== undefined) {
-      plane.restore(left.flows, new Int32Array(0)); // before any frame: a guest's next one would open another flow
+      plane.restore(left.flows); // before any frame: a guest's next one would open another flow
+      plane.gather();
       await uplink.attach();
     }
     const ports = await this.#openPorts({ plane, journal, shields, held: left && heldFiles(left) });
-    if (left !== undefined) learnAgain(left, plane, this.#ports, this.#log);
+    if (left !== undefined) beginAgain(left, plane, this.#ports, this.#log);
     this.#limitPorts(plane, ports);
     const views = viewsOf(config, plane.memory, {
       ...{ ports: this.#ports, made: ports, dhcp: this.#dhcp, forwarding, life: this.#life, naming },
@@ -213,7 +214,7 @@ export class Switch {
     });
     const captures = new Captures({ plane, ports: this.#ports });
     const restart = new Restart({
-      ...{ plane, table: this.#ports, ports, log: this.#log, tun: uplink.file },
+      ...{ plane, ports, native: this.#native, table: this.#ports, log: this.#log, tun: uplink.file },
       written: () => this.#reconfigure?.written() ?? this.#source.written,
       endControl: () => this.#endings.endControl(),
       succeeded: pid => this.#succeeded(pid),

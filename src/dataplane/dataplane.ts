@@ -4,8 +4,7 @@
  *
  *   receive a burst ─ stages ─ sort rows into one list a port ─ transmit each list
  */
-import type { Port, Rest } from '../port/port.ts';
-import { GONE } from '../port/port.ts';
+import { GONE, type Port } from '../port/port.ts';
 import { Tails } from '../port/tails.ts';
 import type { StormLimit } from '../settings/stormlimit.ts';
 import type { Ip4, Mac } from '../wire/address.ts';
@@ -116,9 +115,8 @@ export class Dataplane {
     this.#listFlooded();
   }
 
-  /** What a port holds of its peer's bytes. */
-  rest(index: number): Rest | undefined {
-    return this.#ports[index]?.rest?.();
+  port(index: number): Port | undefined {
+    return this.#ports[index];
   }
 
   /** One burst from each port; true when there was a frame. What tests and replays turn. */

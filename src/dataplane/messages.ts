@@ -84,7 +84,11 @@ export type PortSpec =
   /** A bound socket. `peer`: whom frames go to; undefined: to whoever sent the last. */
   | (FileSpec<'dgram'> & { readonly peer: string | undefined })
   /** A connected socket, on which the front end says where its rings are. */
-  | (FileSpec<'vhost-user'> & { readonly queues: number })
+  | (FileSpec<'vhost-user'> & {
+      readonly queues: number;
+      /** A socket with what a port before this one has left of it; needed no longer when the port is attached. */
+      readonly transcript?: number | undefined;
+    })
   /** An eventfd, and the ring that the file's thread writes to or reads from; `snapLength`: bytes of a frame that are recorded. */
   | (FileSpec<'pcap'> & {
       readonly mode: 'record' | 'replay';
@@ -93,7 +97,13 @@ export type PortSpec =
     });
 
 export type Command =
-  | { readonly number: number; readonly do: 'attach'; readonly index: number; readonly port: PortSpec }
+  /** Put ports in, and serve them when all are; and MACs behind them: four words each, the FDB's key and last octets, port, second. */
+  | {
+      readonly number: number;
+      readonly do: 'attach';
+      readonly ports: readonly AttachedPort[];
+      readonly macs: Int32Array;
+    }
   | { readonly number: number; readonly do: 'detach'; readonly index: number }
   /** Forget what was learnt on a port: its guest has gone. */
   | { readonly number: number; readonly do: 'flush'; readonly index: number }
@@ -117,17 +127,29 @@ export type Command =
       readonly port: number;
       readonly aliasPort: number;
     }
-  /** Flows and MACs of a switch before this one: packed, and four words each (the FDB's key and last octets, port, second). */
-  | { readonly number: number; readonly do: 'restore'; readonly flows: Int32Array; readonly macs: Int32Array }
+  /** Flows of a switch before this one, packed. */
+  | { readonly number: number; readonly do: 'restore'; readonly flows: Int32Array }
   /** Whose addresses have come and gone: see Bindings. */
   | { readonly number: number; readonly do: 'bind'; readonly added: Int32Array; readonly removed: Int32Array }
-  /** Take a port out, and say what it holds of its peer's bytes. */
-  | { readonly number: number; readonly do: 'yield'; readonly index: number }
+  /** Take all ports out at once, and say what these hold. */
+  | { readonly number: number; readonly do: 'yield'; readonly ports: readonly YieldedPort[] }
   /** Nothing but to say that it is carried out: a sign of life. */
   | { readonly number: number; readonly do: 'answer' }
   | { readonly number: number; readonly do: 'capture'; readonly capture: CaptureSpec }
   | { readonly number: number; readonly do: 'endCapture'; readonly id: number }
   | { readonly number: number; readonly do: 'stop' };
+
+export interface AttachedPort {
+  readonly index: number;
+  readonly port: PortSpec;
+}
+
+/** A port whose connection another process goes on with. */
+export interface YieldedPort {
+  readonly index: number;
+  /** A socket for what `Port.transcribe` writes; undefined: it is asked for its `rest`. */
+  readonly transcript?: number | undefined;
+}
 
 type Unnumbered<T> = T extends Command ? Omit<T, 'number'> : never;
 /** A command before it has its number. */
@@ -147,8 +169,8 @@ export type Event = {
     }
   /** Its guest has come or gone. */
   | { readonly what: 'carrier'; readonly up: boolean }
-  /** It was taken out by 'yield'. */
-  | { readonly what: 'yielded'; readonly rest: Rest }
+  /** It was taken out by 'yield'. undefined: its connection can't be gone on with. */
+  | { readonly what: 'yielded'; readonly rest: Rest | undefined }
 );
 
 /** The index of the uplink among the ports; guests' ports follow it. */

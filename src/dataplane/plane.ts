@@ -17,7 +17,15 @@ import type { CaptureSpec } from './capture.ts';
 import { counterMemory } from './counters.ts';
 import { clearFdb, fdbMemory } from './fdb.ts';
 import { loopMemory, servedIn } from './loopstats.ts';
-import type { Event, Order, PortSpec, SharedMemory, WorkerSettings } from './messages.ts';
+import type {
+  AttachedPort,
+  Event,
+  Order,
+  PortSpec,
+  SharedMemory,
+  WorkerSettings,
+  YieldedPort,
+} from './messages.ts';
 import { FrameRing, ringMemory } from './ring.ts';
 import { Standing } from './standing.ts';
 
@@ -66,9 +74,11 @@ export class Plane extends EventEmitter<PlaneEvents> {
   #asked = 0;
   /** Injected frames that the worker was not asked to take yet; -1: it is asked for each. */
   #unsignalled = -1;
+  /** Ports that wait for others; undefined: none do. */
+  #gathered: Map<number, PortSpec> | undefined;
   /** By port index: the number of the command that attached what is there now. */
   readonly #attachments = new Map<number, number>();
-  readonly #yielded = new Map<number, (rest: Rest) => void>();
+  readonly #yielded = new Map<number, (rest: Rest | undefined) => void>();
   #stopping = false;
   #dead = false;
 
@@ -107,30 +117,67 @@ export class Plane extends EventEmitter<PlaneEvents> {
     return worker;
   }
 
-  /** Adds a port under a free index. The file stays the caller's; it must stay open till `detach` has returned. */
+  /**
+   * Adds a port under a free index. The file stays the caller's; it must stay open till `detach` has returned. A transcript is closed
+   * when it has been read.
+   */
   attach(index: number, port: PortSpec): void {
-    this.#command({ do: 'attach', index, port });
+    if (this.#gathered !== undefined) this.#gathered.set(index, port);
+    else this.#attach([{ index, port }], new Int32Array(0));
+  }
+
+  /** Ports that are attached from now on wait for `begin`: else what one brings would find that others are not there yet. */
+  gather(): void {
+    this.#gathered = new Map();
+  }
+
+  /** Puts in all ports that wait, with what is known of MACs behind them (see the command), and serves them. */
+  begin(macs: Int32Array): void {
+    const ports = [...(this.#gathered ?? [])].map(([index, port]) => ({ index, port }));
+    this.#gathered = undefined;
+    this.#attach(ports, macs);
+  }
+
+  #attach(ports: readonly AttachedPort[], macs: Int32Array): void {
+    this.#command({ do: 'attach', ports, macs });
+    for (const { port } of ports) this.#closeTranscript(port);
+  }
+
+  #closeTranscript(port: PortSpec): void {
+    if (port.kind === 'vhost-user' && port.transcript !== undefined) this.#native.close(port.transcript);
   }
 
   /** Takes a port out, with its FDB entries; when it returns, the worker no longer touches the port's file. */
   detach(index: number): void {
+    const waiting = this.#gathered?.get(index);
+    if (waiting !== undefined) {
+      this.#gathered?.delete(index);
+      this.#closeTranscript(waiting);
+      return;
+    }
     this.#attachments.delete(index);
     this.#standing.note({ do: 'detach', index });
     this.#command({ do: 'detach', index });
   }
 
-  /** Takes a port out, and resolves with what it holds of its peer's bytes. */
-  yield(index: number): Promise<Rest> {
-    const rest = new Promise<Rest>(resolve => {
-      this.#yielded.set(index, resolve);
-    });
-    this.#command({ do: 'yield', index });
-    return rest;
+  /**
+   * Takes all ports out at one moment, so that none sends to one that has gone, and resolves with what these hold of their peers'
+   * bytes; undefined: that one's connection can't be gone on with.
+   */
+  yield(ports: readonly YieldedPort[]): Promise<(Rest | undefined)[]> {
+    const rests = ports.map(
+      ({ index }) =>
+        new Promise<Rest | undefined>(resolve => {
+          this.#yielded.set(index, resolve);
+        }),
+    );
+    this.#command({ do: 'yield', ports });
+    return Promise.all(rests);
   }
 
-  /** Flows and MACs of a switch before this one; see the command. */
-  restore(flows: Int32Array, macs: Int32Array): void {
-    this.#command({ do: 'restore', flows, macs });
+  /** Flows of a switch before this one, packed. */
+  restore(flows: Int32Array): void {
+    this.#command({ do: 'restore', flows });
   }
 
   /** Forgets what was learnt on a port. */
@@ -230,7 +277,7 @@ export class Plane extends EventEmitter<PlaneEvents> {
 
   #post(command: Order): number {
     const number = ++this.#commands;
-    if (command.do === 'attach') this.#attachments.set(command.index, number);
+    if (command.do === 'attach') for (const { index } of command.ports) this.#attachments.set(index, number);
     this.#worker.postMessage({ ...command, number });
     this.#native.eventSignal(this.#wakeFd);
     return number;

@@ -17,11 +17,13 @@ export class Standing {
   note(order: Order): void {
     switch (order.do) {
       case 'attach':
-        this.#ports.set(order.index, order.port);
+        for (const { index, port } of order.ports) this.#ports.set(index, port);
         break;
       case 'detach':
-      case 'yield':
         this.#ports.delete(order.index);
+        break;
+      case 'yield':
+        this.#ports.clear();
         break;
       case 'capture':
         this.#captures.set(order.capture.id, order);
@@ -43,9 +45,10 @@ export class Standing {
 
   /** All that is to be said again, without the ports that are lost. */
   orders(): Order[] {
-    const ports = [...this.#ports].flatMap(([index, port]): Order[] =>
-      LOST.includes(port.kind) ? [] : [{ do: 'attach', index, port }],
+    const ports = [...this.#ports].flatMap(([index, port]) =>
+      LOST.includes(port.kind) ? [] : [{ index, port }],
     );
-    return [...this.#latest.values(), ...ports, ...this.#captures.values()];
+    const attach: Order = { do: 'attach', ports, macs: new Int32Array(0) };
+    return [...this.#latest.values(), attach, ...this.#captures.values()];
   }
 }

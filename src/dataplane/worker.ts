@@ -8,7 +8,7 @@ import { loadNative } from '../port/native.ts';
 import { PacketPort } from '../port/packet.ts';
 import { RecordPort } from '../port/pcap/record.ts';
 import { ReplayPort } from '../port/pcap/replay.ts';
-import type { Port, PortHost } from '../port/port.ts';
+import type { Port, PortHost, Rest } from '../port/port.ts';
 import { StreamPort } from '../port/stream.ts';
 import { TapPort } from '../port/tap.ts';
 import { TunPort } from '../port/tun.ts';
@@ -93,7 +93,7 @@ function unpoll(index: number): void {
   if (fd === undefined) return;
   polled.delete(index);
   native.epollRemove(epoll, fd);
-  if (own) native.close(fd);
+  done(fd);
 }
 
 function open(index: number, spec: PortSpec): Port {
@@ -120,8 +120,52 @@ function open(index: number, spec: PortSpec): Port {
         spec.queues,
         settings.routes ? gatewayMac : undefined,
         hostOf(index),
+        spec.transcript,
       );
   }
+}
+
+function attach(index: number, number: number, port: PortSpec): void {
+  const fd = fileHere(port.fd);
+  attachments.set(index, number);
+  const left = port.kind === 'vhost-user' ? port.transcript : undefined;
+  const transcript = left === undefined ? undefined : fileHere(left);
+  dataplane.attach(index, open(index, { ...port, fd, ...(transcript === undefined ? {} : { transcript }) }));
+  if (transcript !== undefined) done(transcript);
+  native.epollAdd(epoll, fd, index);
+  polled.set(index, fd);
+}
+
+/** Is there something already that wakes nobody? */
+const goesOn = (port: PortSpec): boolean =>
+  (port.kind === 'stream' && port.rest !== undefined) ||
+  (port.kind === 'vhost-user' && port.transcript !== undefined);
+
+function learn(macs: Int32Array): void {
+  for (let at = 0; at < macs.length; at += MAC_WORDS)
+    dataplane.fdb.learn(
+      macs[at] as number,
+      macs[at + 1] as number,
+      macs[at + 2] as number,
+      macs[at + 3] as number,
+    );
+}
+
+/** What a port holds for whoever goes on with its connection. */
+function restOf(index: number, transcript: number | undefined): Rest | undefined {
+  const nothing = { received: new Uint8Array(0), unsent: new Uint8Array(0) };
+  if (transcript === undefined) return dataplane.port(index)?.rest?.() ?? nothing;
+  const socket = fileHere(transcript);
+  const whole = dataplane.port(index)?.transcribe?.(socket) === true;
+  done(socket);
+  return whole ? nothing : undefined;
+}
+
+/** The main thread's file, as this thread has it till `done`. */
+const fileHere = (fd: number): number => (own ? native.fetchFile(fd) : fd);
+
+function done(fd: number): void {
+  if (own) native.close(fd);
 }
 
 function obey(command: Command): boolean {
@@ -129,34 +173,24 @@ function obey(command: Command): boolean {
   // open in our copy of its table, and it would wait for that pipe's end for ever.
   own ??= native.ownFiles();
   if (command.do === 'attach') {
-    const fd = own ? native.fetchFile(command.port.fd) : command.port.fd;
-    attachments.set(command.index, command.number);
-    dataplane.attach(command.index, open(command.index, { ...command.port, fd }));
-    native.epollAdd(epoll, fd, command.index);
-    polled.set(command.index, fd);
-    if (command.port.kind === 'stream' && command.port.rest !== undefined)
-      dataplane.serve(command.index, monotonicMs()); // what is there already wakes nobody
+    for (const { index, port } of command.ports) attach(index, command.number, port);
+    learn(command.macs);
+    for (const { index, port } of command.ports) if (goesOn(port)) dataplane.serve(index, monotonicMs());
   } else if (command.do === 'detach') {
     unpoll(command.index);
     dataplane.detach(command.index);
   } else if (command.do === 'bind') {
     bindings?.change(command.added, command.removed);
   } else if (command.do === 'yield') {
-    const nothing = new Uint8Array(0);
-    const rest = dataplane.rest(command.index) ?? { received: nothing, unsent: nothing };
-    unpoll(command.index);
-    dataplane.detach(command.index);
-    tell(command.index, { what: 'yielded', rest });
+    // All that is to be said first: a port that goes takes what was learnt on it along.
+    for (const { index, transcript } of command.ports)
+      tell(index, { what: 'yielded', rest: restOf(index, transcript) });
+    for (const index of [...polled.keys()]) {
+      unpoll(index);
+      dataplane.detach(index);
+    }
   } else if (command.do === 'restore') {
     gateway?.restore(command.flows);
-    const { macs } = command;
-    for (let at = 0; at < macs.length; at += MAC_WORDS)
-      dataplane.fdb.learn(
-        macs[at] as number,
-        macs[at + 1] as number,
-        macs[at + 2] as number,
-        macs[at + 3] as number,
-      );
   } else if (command.do === 'flush') {
     dataplane.fdb.flush(command.index);
   } else if (command.do === 'clear') {

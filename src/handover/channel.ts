@@ -28,6 +28,8 @@ export interface LeftSocket {
 export interface LeftGuest {
   readonly name: string;
   readonly file: number;
+  /** A socket that its front end's session is written into; -1: it has none. */
+  readonly transcript: number;
 }
 
 /** What a stream's port held: bytes that it has not made frames of, and such as the peer has not taken; base64. */
@@ -66,6 +68,8 @@ export interface Data {
   readonly macs: readonly LeftMac[];
   readonly taps: readonly LeftTap[];
   readonly bytes: readonly LeftBytes[];
+  /** Guests whose transcript is whole. The others' connections have to end. */
+  readonly transcribed: readonly string[];
   /** When ports were let go of, ms of the monotonic clock. */
   readonly stoppedMs: number;
 }

@@ -22,6 +22,7 @@ export interface LeftPorts {
   readonly sockets: readonly LeftSocket[];
   readonly taps: readonly LeftTap[];
   readonly bytes: readonly LeftBytes[];
+  readonly transcribed: readonly string[];
 }
 
 export interface LeftData extends LeftPorts {

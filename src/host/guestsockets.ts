@@ -57,11 +57,15 @@ export interface HeldSocket {
   readonly name: string;
   /** Listening, or of datagrams; -1: none. */
   readonly fd: number;
-  readonly guests: readonly {
-    readonly name: string;
-    readonly fd: number;
-    readonly rest?: Rest | undefined;
-  }[];
+  readonly guests: readonly HeldGuest[];
+}
+
+/** A connection, with what its port held: by its kind bytes, or a socket with a transcript. */
+export interface HeldGuest {
+  readonly name: string;
+  readonly fd: number;
+  readonly rest?: Rest | undefined;
+  readonly transcript?: number | undefined;
 }
 
 export class GuestSockets {
@@ -87,7 +91,7 @@ export class GuestSockets {
       this.#opened.set(config.name, opened);
       const [guest] = held?.guests ?? [];
       if (guest === undefined) this.#connect(opened);
-      else this.#serve(opened, guest.name, guest.fd, guest.rest);
+      else this.#serve(opened, guest.name, guest.fd, guest);
       return;
     }
     const fd = held?.fd ?? this.#make(config);
@@ -95,10 +99,10 @@ export class GuestSockets {
     this.#opened.set(config.name, opened);
     if (config.kind === 'dgram') this.#serve(opened, config.name, fd);
     else {
-      for (const { name, fd, rest } of held?.guests ?? [])
-        if (name === config.name || this.#parts.listener.added(name, config.kind))
-          this.#serve(opened, name, fd, rest);
-        else native.close(fd);
+      for (const guest of held?.guests ?? [])
+        if (guest.name === config.name || this.#parts.listener.added(guest.name, config.kind))
+          this.#serve(opened, guest.name, guest.fd, guest);
+        else native.close(guest.fd);
       this.#watch(opened);
     }
   }
@@ -107,13 +111,13 @@ export class GuestSockets {
     opened.watch = this.#parts.native.watch(opened.fd, () => this.#accept(opened));
   }
 
-  /** Lets nobody in any more, and tells what is open. Rings are their worker's: front ends of vhost-user join anew. */
+  /** Lets nobody in any more, and tells what is open. */
   hold(): HeldSocket[] {
     return [...this.#opened.values()].map(opened => {
       const { config, fd, guests, watch } = opened;
       watch?.close();
       this.#forget(opened);
-      const kept = config.kind === 'stream' ? [...guests] : [];
+      const kept = config.kind === 'dgram' ? [] : [...guests];
       return { name: config.name, fd, guests: kept.map(([name, fd]) => ({ name, fd })) };
     });
   }
@@ -162,7 +166,7 @@ export class GuestSockets {
     return true;
   }
 
-  #serve(opened: Opened, name: string, fd: number, rest?: Rest): void {
+  #serve(opened: Opened, name: string, fd: number, held?: HeldGuest): void {
     const { config } = opened;
     const { mtu, listener } = this.#parts;
     opened.guests.set(name, fd);
@@ -170,8 +174,11 @@ export class GuestSockets {
     this.#warned.delete(config.name);
     const file = { name, fd, mtu };
     if (config.kind === 'dgram') listener.attach(name, { ...file, kind: 'dgram', peer: config.peer });
-    else if (config.kind === 'stream') listener.attach(name, { ...file, kind: 'stream', rest });
-    else listener.attach(name, { ...file, kind: 'vhost-user', queues: config.queues });
+    else if (config.kind === 'stream') listener.attach(name, { ...file, kind: 'stream', rest: held?.rest });
+    else {
+      const { queues } = config;
+      listener.attach(name, { ...file, kind: 'vhost-user', queues, transcript: held?.transcript });
+    }
   }
 
   #end(opened: Opened, name: string, reason: string): void {

@@ -77,5 +77,10 @@ export interface Port {
   /** The frames of the last `receive` have gone where they go, and what they came in may be given back. */
   settle?(): void;
   rest?(): Rest;
+  /**
+   * Writes into a socket what whoever goes on with its connection needs, instead of `rest`, as there are files in it; false: the
+   * connection can't be gone on with.
+   */
+  transcribe?(socket: number): boolean;
   close(): void;
 }

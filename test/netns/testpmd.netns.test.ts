@@ -7,7 +7,7 @@ import * as assert from 'uvu/assert';
 import { pingPong, type Testpmd, virtioUser } from '../../bench/peers/testpmd.ts';
 import type { PortView } from '../../src/control/views.ts';
 import { ended, until } from '../../src/lab.ts';
-import { type Stage, SUBNET, stageTests } from './stage.ts';
+import { ctl, type Stage, SUBNET, stageTests } from './stage.ts';
 
 const PATIENCE_MS = 8_000;
 /** Bursts of 32 frames that are under way each way: all of them fit one ring. */
@@ -84,6 +84,34 @@ stageTest(
     );
     assert.is(received, sent);
     for (const port of ports) assert.ok(port.rxFrames > 10 * UNDER_WAY, `${port.name}: ${port.rxFrames}`);
+    await pmd.end();
+    await are(stage, false);
+  },
+);
+
+stageTest(
+  'restarts under load: the guest notices none, and no frame that was under way is lost',
+  async stage => {
+    await startSwitch(stage, 'server');
+    const pmd = await plug(stage);
+    await are(stage, true);
+    await goesRound(pmd);
+    for (let round = 0; round < 3; round++) {
+      assert.match(await ctl(stage, 'restart'), /^restarted: pid \d+ goes on$/m);
+      await until('the new process serves both ports', PATIENCE_MS, async () => {
+        const ports = await portsOf(stage).catch(() => []); // between the two nobody answers
+        return ports.length === 2 && ports.every(port => port.up && port.rxFrames > 0);
+      });
+      const before = await pmd.ports();
+      await pause(FLOW_MS);
+      const after = await pmd.ports();
+      assert.ok(after.received - before.received > 20 * UNDER_WAY, 'they go round without another start');
+    }
+    assert.is((await pmd.stop()).dropped, 0);
+    await pmd.say('start');
+    await pmd.stop();
+    const { received, sent } = await pmd.ports();
+    assert.is(received, sent);
     await pmd.end();
     await are(stage, false);
   },

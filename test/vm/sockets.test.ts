@@ -1,16 +1,19 @@
 // timeout: 120 s
-/** Guests whose network is a socket: vhost-user, a stream by either of QEMU's names, datagrams. Each gets its lease, and reaches the gateway and another; all are there again after the switch was killed. */
+/** Guests whose network is a socket: vhost-user, a stream by either of QEMU's names, datagrams. Each gets its lease, and reaches the gateway and another; all are there at once after a restart, and again after the switch was killed. */
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { lineFrom } from '../../src/lab.ts';
+import { lineFrom, until } from '../../src/lab.ts';
 import { StreamGuest } from '../netns/guest.ts';
-import { portOf, SUBNET, stageTests } from '../netns/stage.ts';
+import { ctl, portOf, SUBNET, stageTests } from '../netns/stage.ts';
 import { buildImage, type GuestOptions, startGuest } from './guest.ts';
 
 const BOOT_MS = 80_000;
 /** For all that a guest's monitor does every second. */
 const BACK_MS = 6_000;
+/** Of a guest that has noticed nothing, emulated, on a busy machine. */
+const AT_ONCE_MS = 1_000;
 
 /** Connects to a path and runs the rest with that as file 3, as `-netdev socket` has it of those who start QEMU. */
 const CONNECT =
@@ -20,7 +23,8 @@ const inStage = stageTests('vs', import.meta.url);
 
 inStage(
   'vhost-user, stream, socket and dgram: QEMU gets a lease by each, and guests of all kinds reach each other',
-  async ({ lab, host }) => {
+  async stage => {
+    const { lab, host } = stage;
     const at = (name: string): string => join(lab.folder, name);
     const memory = 'memory-backend-memfd,id=mem,size=192M,share=on';
     const guests: (Omit<GuestOptions, 'network'> & { address: string; peer: string; network: string[] })[] = [
@@ -119,8 +123,16 @@ inStage(
     );
     for (const name of ['v', 'c', 't', 's', 'd']) assert.ok((await portOf(lab, name)).up, name);
 
-    first.kill('SIGKILL');
-    await new Promise(resolve => first.once('exit', resolve));
+    const before = await StreamGuest.connect(at('probe.sock'), 9);
+    const gone = new Promise(resolve => first.once('exit', resolve));
+    await ctl(stage, 'restart');
+    await gone;
+    for (const { address } of guests)
+      assert.ok(await before.resolves(address, '192.168.100.50', AT_ONCE_MS), `${address} after a restart`);
+    before.end();
+    const { pid } = await lab.ask<{ pid: number }>('status');
+    process.kill(pid, 'SIGKILL');
+    await until('the second process has ended', BACK_MS, async () => !existsSync(`/proc/${pid}`));
     await lab.startSwitch(host, ...options);
     const probe = await StreamGuest.connect(at('probe.sock'), 9);
     // QEMU's stream has no way back before 8.0, its socket none at all; the others return without the guest's doing.

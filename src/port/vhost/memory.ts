@@ -18,11 +18,14 @@ const MAX_WINDOWS = 1_024;
 /** What the upper half of an address counts. */
 export const WORD = 4_294_967_296;
 
-interface Region {
+export interface Region {
   /** Guest-physical address, and the front end's own for the same. */
   readonly guest: number;
   readonly user: number;
   readonly bytes: number;
+  /** What it is a part of, from `offset` on. */
+  readonly file: number;
+  readonly offset: number;
   readonly buffers: readonly ArrayBuffer[];
   /** Its first window's number. */
   first: number;
@@ -46,15 +49,15 @@ export class GuestMemory {
     this.#native = native;
   }
 
-  get count(): number {
-    return this.#regions.length;
+  get regions(): readonly Region[] {
+    return this.#regions;
   }
 
   /**
-   * Maps one region more; the file stays the caller's. Throws a RangeError when it overlaps another or wraps around, the
-   * system's error when the file is shorter than that.
+   * Maps one region more, and keeps the file, for whoever goes on with the guest. Throws a RangeError when it overlaps another or
+   * wraps around, the system's error when the file is shorter than that; the file stays the caller's then.
    */
-  add(guest: number, user: number, bytes: number, fd: number, offset: number): void {
+  add(guest: number, user: number, bytes: number, file: number, offset: number): void {
     if (bytes <= 0 || !Number.isSafeInteger(guest + bytes) || !Number.isSafeInteger(offset + bytes))
       throw new RangeError(`a region of ${bytes} bytes at ${guest} is none`);
     for (const region of this.#regions)
@@ -66,14 +69,14 @@ export class GuestMemory {
     try {
       let at = 0;
       do {
-        buffers.push(this.#native.mapMemory(fd, offset + at, Math.min(WINDOW_BYTES, bytes - at)));
+        buffers.push(this.#native.mapMemory(file, offset + at, Math.min(WINDOW_BYTES, bytes - at)));
         at += GIB;
       } while (at + GIB < bytes);
     } catch (error) {
       for (const buffer of buffers) this.#native.unmapMemory(buffer);
       throw error;
     }
-    this.#regions.push({ guest, user, bytes, buffers, first: 0 });
+    this.#regions.push({ guest, user, bytes, file, offset, buffers, first: 0 });
     this.#list();
   }
 
@@ -83,16 +86,20 @@ export class GuestMemory {
       region => region.guest === guest && region.user === user && region.bytes === bytes,
     );
     if (at < 0) return false;
-    const [region] = this.#regions.splice(at, 1);
-    for (const buffer of region?.buffers ?? []) this.#native.unmapMemory(buffer);
+    for (const region of this.#regions.splice(at, 1)) this.#drop(region);
     this.#list();
     return true;
   }
 
   clear(): void {
-    for (const { buffers } of this.#regions) for (const buffer of buffers) this.#native.unmapMemory(buffer);
+    for (const region of this.#regions) this.#drop(region);
     this.#regions = [];
     this.#list();
+  }
+
+  #drop({ buffers, file }: Region): void {
+    for (const buffer of buffers) this.#native.unmapMemory(buffer);
+    this.#native.close(file);
   }
 
   /** That window's addresses, for a loop to look there first: `size` from `start` on. */

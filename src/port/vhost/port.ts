@@ -55,7 +55,10 @@ export class VhostPort implements Port {
   #up = false;
   #moved: Uint8Array | undefined;
 
-  /** `fd`: a connected socket, which stays its opener's. `pairs`: of rings that the guest may have. */
+  /**
+   * `fd`: a connected socket, which stays its opener's. `pairs`: of rings that the guest may have. `transcript`: a socket with what a
+   * port before this one has written of where it stood.
+   */
   constructor(
     readonly name: string,
     readonly fd: number,
@@ -63,6 +66,7 @@ export class VhostPort implements Port {
     pairs: number,
     gatewayMac: Mac | undefined,
     host: PortHost,
+    transcript?: number,
   ) {
     this.#host = host;
     this.#session = new Session(this.#native, fd, pairs, {
@@ -75,6 +79,7 @@ export class VhostPort implements Port {
     });
     this.#intake = new Intake(this.#native, this.#session.memory, gatewayMac);
     this.#delivery = new Delivery(this.#native, this.#session.memory);
+    if (transcript !== undefined) this.#session.resume(transcript);
   }
 
   get polls(): boolean {
@@ -82,7 +87,7 @@ export class VhostPort implements Port {
   }
 
   wake(): boolean {
-    if (!this.#session.take()) {
+    if (this.#session.fault !== undefined || !this.#session.take()) {
       this.fault = this.#session.fault;
       return false;
     }
@@ -130,6 +135,10 @@ export class VhostPort implements Port {
     }
     if (sinks.length > 1) return this.#spread(batch, rows, count);
     return this.#give(sinks[0] as Ring, batch, rows, count);
+  }
+
+  transcribe(socket: number): boolean {
+    return this.#session.transcribe(socket);
   }
 
   close(): void {

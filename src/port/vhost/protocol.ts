@@ -16,6 +16,9 @@ export const MAX_TABLE = 8;
 export const MAX_SLOTS = 32;
 /** Files that may come with a message. */
 export const MAX_FILES = 8;
+/** In the number that a ring's file comes with: which ring, and that there is no file. */
+export const INDEX_MASK = 0xff;
+export const NO_FILE = 0x100;
 
 export enum Request {
   GetFeatures = 1,

@@ -14,24 +14,27 @@ import {
   Feature,
   HEADER_BYTES,
   hasBit,
+  INDEX_MASK,
   isRequest,
   MAX_FILES,
   MAX_PAYLOAD,
   MAX_SLOTS,
   messageFault,
   NEED_REPLY,
+  NO_FILE,
   ProtocolFeature,
   REPLY,
   Request,
   VERSION,
 } from './protocol.ts';
 import { Ring } from './ring.ts';
+import { type Inflight, transcribe } from './transcript.ts';
 
 const PIPE_BROKEN = -32;
 /** Messages that are taken in one go: the others' frames wait meanwhile. */
 const MAX_TAKEN = 64;
-const INDEX_MASK = 0xff;
-const NO_FILE = 0x100;
+/** Of a transcript; one of as many regions and rings as there may be is shorter. */
+const MAX_TRANSCRIPT = 1_024;
 /** Of a queue's in-flight area: its header, and what each descriptor has. */
 const [INFLIGHT_HEADER, INFLIGHT_DESCRIPTOR, INFLIGHT_ALIGN] = [16, 16, 64];
 const INFLIGHT_VERSION = 1;
@@ -60,7 +63,10 @@ export class Session {
   readonly #pairs: number;
   #protocol = 0n;
   #status = 0;
-  #inflight: ArrayBuffer | undefined;
+  #inflight: Inflight | undefined;
+  /** The end of what is read has come. */
+  #ended = false;
+  #resumes = false;
   readonly #buffer = new Uint8Array(HEADER_BYTES + MAX_PAYLOAD);
   readonly #mem = new DataView(this.#buffer.buffer);
   readonly #payload = new DataView(this.#buffer.buffer, HEADER_BYTES);
@@ -84,22 +90,45 @@ export class Session {
 
   /** Takes in the messages that have come; false: the connection is over, `fault` says why. */
   take(): boolean {
+    return this.#take(this.#fd);
+  }
+
+  /** What leads another session to where this one stands, into a socket; false: it did not take all. */
+  transcribe(socket: number): boolean {
+    const { features, rings, memory } = this;
+    return transcribe(this.#native, socket, {
+      ...{ features, rings, regions: memory.regions, inflight: this.#inflight },
+      ...{ protocol: this.#protocol, status: this.#status },
+      ...{ begun: this.#buffer.slice(0, this.#filled), files: this.#files },
+    });
+  }
+
+  /** Goes on where another stood, by what that has put into a socket and ended; false: it can't, `fault` says why. */
+  resume(socket: number): boolean {
+    this.#resumes = true;
+    let goesOn = true;
+    for (let left = MAX_TRANSCRIPT; goesOn && left > 0; left -= MAX_TAKEN) goesOn = this.#take(socket);
+    this.#resumes = false;
+    if (goesOn) this.fault = 'what a process before this one has left of it has no end';
+    else if (this.#ended) this.fault = undefined;
+    this.#ended = false;
+    return this.fault === undefined;
+  }
+
+  #take(fd: number): boolean {
     for (let taken = 0; taken < MAX_TAKEN; taken++) {
       const size = this.#filled < HEADER_BYTES ? 0 : this.#mem.getUint32(8, true);
       if (size > MAX_PAYLOAD)
         return this.#refuse(`it sent a message of ${size} bytes; ${MAX_PAYLOAD} are the most`);
       const end = HEADER_BYTES + size;
       if (this.#filled < end) {
-        const got = this.#native.receiveMessage(this.#fd, this.#buffer, this.#filled, end, this.#came);
+        const got = this.#native.receiveMessage(fd, this.#buffer, this.#filled, end, this.#came);
         for (let i = 1; i <= (this.#came[0] as number); i++) this.#files.push(this.#came[i] as number);
         if (this.#files.length > MAX_FILES)
           return this.#refuse(`its message came with more than ${MAX_FILES} files`);
-        if (got < 0)
-          return this.#refuse(
-            got === PIPE_BROKEN
-              ? 'its front end has closed the connection'
-              : `its connection failed with errno ${-got}`,
-          );
+        this.#ended = got === PIPE_BROKEN;
+        if (this.#ended) return this.#refuse('its front end has closed the connection');
+        if (got < 0) return this.#refuse(`its connection failed with errno ${-got}`);
         if (got === 0) return true;
         this.#filled += got;
         continue;
@@ -148,6 +177,8 @@ export class Session {
       }
     }
     this.#closeFiles();
+    if (this.#resumes && result === REFUSED)
+      return this.#refuse(`its ${Request[number]} can't be had again in this process`);
     return wants ? this.#answer(number, result) : true;
   }
 
@@ -178,8 +209,8 @@ export class Session {
         return BigInt(MAX_SLOTS);
       case Request.AddMemReg:
         return this.#changeMemory(() => {
-          if (this.memory.count >= MAX_SLOTS) return REFUSED;
-          this.#addRegion(8, this.#files[0] ?? -1);
+          if (this.memory.regions.length >= MAX_SLOTS) return REFUSED;
+          this.#addRegion(8, 0);
           return DONE;
         });
       case Request.RemMemReg:
@@ -255,15 +286,18 @@ export class Session {
     return Number(value);
   }
 
-  #addRegion(at: number, file: number): void {
+  /** `number`: of its file among the message's. */
+  #addRegion(at: number, number: number): void {
+    const file = this.#files[number] ?? -1;
     this.memory.add(this.#size(at), this.#size(at + 16), this.#size(at + 8), file, this.#size(at + 24));
+    this.#files[number] = -1; // it is the region's
   }
 
   #table(): bigint {
     return this.#changeMemory(() => {
       this.memory.clear();
       const regions = this.#payload.getUint32(0, true);
-      for (let i = 0; i < regions; i++) this.#addRegion(8 + 32 * i, this.#files[i] ?? -1);
+      for (let i = 0; i < regions; i++) this.#addRegion(8 + 32 * i, i);
       return DONE;
     });
   }
@@ -337,8 +371,10 @@ export class Session {
     const step = inflightBytes(size);
     if (queues > this.rings.length || bytes < queues * step) return REFUSED;
     this.#dropInflight();
-    const area = this.#native.mapMemory(this.#files[0] ?? -1, offset, queues * step);
-    this.#inflight = area;
+    const file = this.#files[0] ?? -1;
+    const area = this.#native.mapMemory(file, offset, queues * step);
+    this.#files = [];
+    this.#inflight = { area, file, bytes, offset, queues, size };
     for (let i = 0; i < queues; i++)
       (this.rings[i] as Ring).inflight = new Uint16Array(area, i * step, INFLIGHT_HEADER / 2);
     return DONE;
@@ -346,7 +382,9 @@ export class Session {
 
   #dropInflight(): void {
     for (const ring of this.rings) ring.inflight = undefined;
-    if (this.#inflight !== undefined) this.#native.unmapMemory(this.#inflight);
+    if (this.#inflight === undefined) return;
+    this.#native.unmapMemory(this.#inflight.area);
+    this.#native.close(this.#inflight.file);
     this.#inflight = undefined;
   }
 
@@ -395,7 +433,7 @@ export class Session {
   }
 
   #closeFiles(): void {
-    for (const file of this.#files.splice(0)) this.#native.close(file);
+    for (const file of this.#files.splice(0)) if (file >= 0) this.#native.close(file);
   }
 }
 

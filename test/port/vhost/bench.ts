@@ -19,6 +19,8 @@ export interface Bench {
   readonly gone: (string | undefined)[];
   /** Each port till it has nothing more, as when its files are ready. */
   turn(): void;
+  /** Another port goes on with a guest's connection, where its port stands. */
+  handOver(guest: 0 | 1): void;
 }
 
 /** Two guests and a port in memory on a switch; closed afterwards. */
@@ -31,17 +33,17 @@ export function withGuests(
   const dataplane = plainPlane(256, (_, fault) => void gone.push(fault));
   const guests = [new VhostGuest(optionsA), new VhostGuest(optionsB)];
   const carriers: boolean[][] = [[], []];
-  const ports = guests.map(
-    (guest, i) =>
-      new VhostPort(
-        `g${i}`,
-        guest.theirs,
-        1500,
-        guest.options.pairs ?? 1,
-        undefined,
-        hostThat({ carrier: up => void carriers[i]!.push(up) }),
-      ),
-  );
+  const portOf = (guest: VhostGuest, i: number, transcript?: number): VhostPort =>
+    new VhostPort(
+      `g${i}`,
+      guest.theirs,
+      1500,
+      guest.options.pairs ?? 1,
+      undefined,
+      hostThat({ carrier: up => void carriers[i]!.push(up) }),
+      transcript,
+    );
+  const ports = guests.map((guest, i) => portOf(guest, i));
   for (const [i, port] of ports.entries()) dataplane.attach(i + 1, port);
   const memory = new MemoryPort('m', { offloads: true, mtu: 65_521 });
   dataplane.attach(3, memory);
@@ -50,10 +52,20 @@ export function withGuests(
     nowMs++;
     for (const index of [1, 2, 3]) while (dataplane.serve(index, nowMs) > 0);
   };
+  const handOver = (i: 0 | 1): void => {
+    const [ours, theirs] = native.socketPair();
+    if (!ports[i]!.transcribe(ours)) throw new Error('the transcript is not whole');
+    native.close(ours);
+    dataplane.detach(i + 1);
+    carriers[i] = [];
+    ports[i] = portOf(guests[i]!, i, theirs);
+    native.close(theirs);
+    dataplane.attach(i + 1, ports[i]!);
+  };
   const [a, b] = guests as [VhostGuest, VhostGuest];
   try {
     for (const guest of guests) guest.start(turn);
-    act({ dataplane, a, b, ports, memory, carriers, gone, turn });
+    act({ dataplane, a, b, ports, memory, carriers, gone, turn, handOver });
   } finally {
     for (const index of [1, 2, 3]) dataplane.detach(index);
     for (const guest of guests) {
