@@ -201,7 +201,7 @@ export class Switch {
     const left = await before?.takeData();
     keep();
     if (left !== undefined) {
-      plane.restore(left.flows); // before any frame: a guest's next one would open another flow
+      plane.restore(left.flows, left.neighbours); // before any frame: a guest's next one would open another flow
       plane.gather();
       await uplink.attach();
     }

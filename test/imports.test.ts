@@ -16,7 +16,9 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   port: ['wire', 'dataplane/batch.ts', 'errors.ts'],
   // The worker builds the gateway, and the handle makes its memory: these two are the data plane's wiring.
   dataplane: ['wire', 'port', 'clock.ts'].concat(
-    ...['gateway.ts', 'flowmemory.ts', 'packedflows.ts', 'callers.ts'].map(name => `gateway/${name}`),
+    ...['gateway.ts', 'flowmemory.ts', 'packedflows.ts', 'neighbourmemory.ts', 'callers.ts'].map(
+      name => `gateway/${name}`,
+    ),
   ),
   gateway: ['wire', 'dataplane/batch.ts'],
   service: ['wire'],

@@ -13,6 +13,7 @@ export interface SharedMemory {
   readonly loop: SharedArrayBuffer;
   readonly fdb: SharedArrayBuffer;
   readonly flows: SharedArrayBuffer;
+  readonly neighbours: SharedArrayBuffer;
   /** Worker to control: DHCP, DNS, watched DNS answers and whatever else the gateway does not answer by itself. */
   readonly punt: SharedArrayBuffer;
   /** Control to worker: the answers. */
@@ -127,8 +128,13 @@ export type Command =
       readonly port: number;
       readonly aliasPort: number;
     }
-  /** Flows of a switch before this one, packed. */
-  | { readonly number: number; readonly do: 'restore'; readonly flows: Int32Array }
+  /** Flows and neighbours of a switch before this one, packed. */
+  | {
+      readonly number: number;
+      readonly do: 'restore';
+      readonly flows: Int32Array;
+      readonly neighbours: Int32Array;
+    }
   /** Whose addresses have come and gone: see Bindings. */
   | { readonly number: number; readonly do: 'bind'; readonly added: Int32Array; readonly removed: Int32Array }
   /** Take all ports out at once, and say what these hold. */

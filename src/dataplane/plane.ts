@@ -9,6 +9,7 @@ import { monotonicMs } from '../clock.ts';
 import { clearCallers } from '../gateway/callers.ts';
 import { clearFlows, flowMemory } from '../gateway/flowmemory.ts';
 import type { NatForward } from '../gateway/nat.ts';
+import { neighbourMemory } from '../gateway/neighbourmemory.ts';
 import { packFlows } from '../gateway/packedflows.ts';
 import type { EgressPolicy } from '../gateway/policy.ts';
 import { loadNative } from '../port/native.ts';
@@ -89,6 +90,7 @@ export class Plane extends EventEmitter<PlaneEvents> {
       loop: loopMemory(),
       fdb: fdbMemory(settings.maxMacs),
       flows: flowMemory(settings.gateway.maxFlows),
+      neighbours: neighbourMemory(settings.gateway.mask),
       punt: ringMemory(PUNT_SLOTS),
       inject: ringMemory(INJECT_SLOTS),
       acknowledged: new SharedArrayBuffer(4),
@@ -175,9 +177,9 @@ export class Plane extends EventEmitter<PlaneEvents> {
     return Promise.all(rests);
   }
 
-  /** Flows of a switch before this one, packed. */
-  restore(flows: Int32Array): void {
-    this.#command({ do: 'restore', flows });
+  /** Flows and neighbours of a switch before this one, packed. */
+  restore(flows: Int32Array, neighbours: Int32Array): void {
+    this.#command({ do: 'restore', flows, neighbours });
   }
 
   /** Forgets what was learnt on a port. */
@@ -315,6 +317,7 @@ export class Plane extends EventEmitter<PlaneEvents> {
     const flows = packFlows(memory.flows, Math.floor(monotonicMs() / 1000));
     clearFlows(memory.flows);
     clearFdb(memory.fdb);
+    new Int32Array(memory.neighbours).fill(0);
     if (this.#settings.gateway.callers !== undefined) clearCallers(this.#settings.gateway.callers);
     this.#inject.clear();
     this.#dead = false;

@@ -47,6 +47,7 @@ const gateway = settings.routes
       punt: punts,
       seed: settings.seed,
       flowMemory: settings.memory.flows,
+      neighbourMemory: settings.memory.neighbours,
       flows: settings.flows,
     })
   : undefined;
@@ -190,7 +191,7 @@ function obey(command: Command): boolean {
       dataplane.detach(index);
     }
   } else if (command.do === 'restore') {
-    gateway?.restore(command.flows);
+    gateway?.restore(command.flows, command.neighbours);
   } else if (command.do === 'flush') {
     dataplane.fdb.flush(command.index);
   } else if (command.do === 'clear') {

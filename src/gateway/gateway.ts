@@ -46,6 +46,7 @@ import { ALIAS, HostService, NOT_OURS } from './hostservice.ts';
 import { IcmpSender } from './icmp.ts';
 import { isEcho, isNowhere, isOffloadOfTransport, isUdpTo, mayOpenTcp } from './kinds.ts';
 import { Nat, type NatForward } from './nat.ts';
+import { neighbourMemory } from './neighbourmemory.ts';
 import { Neighbours } from './neighbours.ts';
 import type { EgressPolicy } from './policy.ts';
 import { split } from './split.ts';
@@ -85,6 +86,8 @@ export interface GatewayOptions {
   readonly punt: Punt;
   readonly seed: number;
   readonly flowMemory: SharedArrayBuffer;
+  /** Who is behind which address; undefined: nobody else looks at it. */
+  readonly neighbourMemory?: SharedArrayBuffer | undefined;
   /** Flows that were open before (packedflows.ts). */
   readonly flows?: Int32Array | undefined;
   readonly egress: EgressPolicy;
@@ -110,7 +113,7 @@ export class Gateway implements GatewayStage {
   constructor(options: GatewayOptions) {
     this.#o = options;
     this.#flows = partsOf(options.flowMemory, options.seed);
-    this.#neighbours = new Neighbours(options.mask);
+    this.#neighbours = new Neighbours(options.neighbourMemory ?? neighbourMemory(options.mask));
     const { gatewayIp, gatewayMac, natAddress, callers, seed } = options;
     this.#service = callers && new HostService(callers, gatewayIp, gatewayMac, seed);
     this.#arp = new ArpResponder(gatewayIp, natAddress, gatewayMac, this.#neighbours, ip =>
@@ -127,13 +130,14 @@ export class Gateway implements GatewayStage {
       seed: options.seed,
       egress: this.egress,
     });
-    if (options.flows !== undefined) this.restore(options.flows);
+    if (options.flows !== undefined) this.#nat.restore(options.flows);
     this.#fragments = new Fragments(options.uplink, options.seed);
   }
 
-  /** Takes over flows of a gateway before this one, packed. */
-  restore(flows: Int32Array): void {
+  /** Takes over flows and neighbours of a gateway before this one, packed. */
+  restore(flows: Int32Array, neighbours: Int32Array): void {
     this.#nat.restore(flows);
+    this.#neighbours.restore(neighbours);
   }
 
   tick(nowMs: number, lost: Lost): void {

@@ -1,7 +1,6 @@
 /**
- * Who has which address: what the gateway knows from ARP, and the packets that wait for an answer. A direct-mapped table,
- * an entry for each address of a subnet up to /16; in larger ones addresses that share the low 16 bits share an entry.
- * Held packets are few and small.
+ * Who has which address: what the gateway knows from ARP (neighbourmemory.ts), and the packets that wait for an answer, which are
+ * few and small.
  */
 
 import type { Batch } from '../dataplane/batch.ts';
@@ -9,16 +8,8 @@ import type { Ip4 } from '../wire/address.ts';
 import { Drop } from '../wire/drop.ts';
 import type { Lost } from './fragments.ts';
 import { HeldFrames } from './held.ts';
+import { ASKED, HEARD, IP, MAC_HI, MAC_LO, STALE_S, WORDS } from './neighbourmemory.ts';
 
-const MAX_ENTRIES = 65_536;
-const IP = 0;
-const MAC_HI = 1;
-const MAC_LO = 2;
-const HEARD = 3; // seconds; 0: never
-const ASKED = 4;
-const WORDS = 5;
-/** An entry that nobody has confirmed for this long is asked for again. */
-const STALE_S = 300;
 const HELD = 32;
 /** RFC 1122 §2.3.2.1: no more than one request a second for an address. */
 const ASK_INTERVAL_S = 1;
@@ -32,10 +23,20 @@ export class Neighbours {
   readonly #heldSinceS = new Int32Array(HELD);
   readonly #heldFrom = new Uint8Array(HELD); // the port that it came in on
 
-  constructor(subnetMask: number) {
-    const size = Math.min(MAX_ENTRIES, ~subnetMask + 1);
-    this.#table = new Int32Array(size * WORDS);
-    this.#mask = size - 1;
+  constructor(memory: SharedArrayBuffer) {
+    this.#table = new Int32Array(memory);
+    this.#mask = this.#table.length / WORDS - 1;
+  }
+
+  /** Takes over what a table before this one knew, packed. */
+  restore(words: Int32Array): void {
+    for (let at = 0; at < words.length; at += ASKED)
+      this.learn(
+        words[at + IP] as Ip4,
+        words[at + MAC_HI] as number,
+        words[at + MAC_LO] as number,
+        words[at + HEARD] as number,
+      );
   }
 
   /** Takes in what an ARP packet says of its sender. */

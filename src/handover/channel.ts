@@ -65,6 +65,7 @@ export interface Data {
   readonly say: 'data';
   /** Packed, base64. */
   readonly flows: string;
+  readonly neighbours: string;
   readonly macs: readonly LeftMac[];
   readonly taps: readonly LeftTap[];
   readonly bytes: readonly LeftBytes[];

@@ -27,6 +27,7 @@ export interface LeftPorts {
 
 export interface LeftData extends LeftPorts {
   readonly flows: Int32Array;
+  readonly neighbours: Int32Array;
   readonly macs: readonly LeftMac[];
   readonly stoppedMs: number;
 }
@@ -57,13 +58,16 @@ export class Predecessor {
   /** From now on nobody serves the ports. */
   async takeData(): Promise<LeftData> {
     await this.#channel.send({ say: 'give' });
-    const { flows, ...data }: Data = await this.#channel.expect('data', DATA_MS);
+    const { flows, neighbours, ...data }: Data = await this.#channel.expect('data', DATA_MS);
     this.#channel.close();
-    const bytes = Uint8Array.from(Buffer.from(flows, 'base64'));
-    return { ...data, sockets: this.hello.sockets, flows: new Int32Array(bytes.buffer) };
+    const { sockets } = this.hello;
+    return { ...data, sockets, flows: words(flows), neighbours: words(neighbours) };
   }
 
   async fail(why: string): Promise<void> {
     await this.#channel.send({ say: 'failed', why });
   }
 }
+
+const words = (text: string): Int32Array =>
+  new Int32Array(Uint8Array.from(Buffer.from(text, 'base64')).buffer);

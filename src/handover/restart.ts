@@ -10,6 +10,7 @@ import { listEntries } from '../dataplane/fdb.ts';
 import { UPLINK_PORT } from '../dataplane/messages.ts';
 import type { Plane } from '../dataplane/plane.ts';
 import { OperatorError } from '../errors.ts';
+import { packNeighbours } from '../gateway/neighbourmemory.ts';
 import { packFlows } from '../gateway/packedflows.ts';
 import { startSuccessor } from '../host/run.ts';
 import type { Log } from '../log.ts';
@@ -103,10 +104,12 @@ export class Restart {
         return { ...tap, file: known?.fd === fd ? known.file : -1 };
       });
       if (this.#parts.tun >= 0) plane.detach(UPLINK_PORT);
-      const flows = packFlows(memory.flows, monotonicS());
+      const nowS = monotonicS();
+      const flows = base64(packFlows(memory.flows, nowS));
+      const neighbours = base64(packNeighbours(memory.neighbours, nowS));
       await channel.send({
         ...{ say: 'data', macs, taps, bytes, transcribed, stoppedMs },
-        flows: base64(flows),
+        ...{ flows, neighbours },
       });
       succeeded(pid);
     } catch (cause) {

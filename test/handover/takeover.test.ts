@@ -22,7 +22,15 @@ test('a front end whose transcript is not whole loses its connection, and has to
   const [transcript, written] = native.socketPair();
   const guest = { name: 'vm', file: connection, transcript };
   const left = (transcribed: readonly string[]): LeftData => ({
-    ...{ flows: new Int32Array(0), macs: [], taps: [], bytes: [], stoppedMs: 0, transcribed },
+    ...{
+      flows: new Int32Array(0),
+      neighbours: new Int32Array(0),
+      macs: [],
+      taps: [],
+      bytes: [],
+      stoppedMs: 0,
+      transcribed,
+    },
     sockets: [{ name: 'vm', file: -1, guests: [guest] }],
   });
   assert.equal(heldFiles(left(['vm'])).sockets, [
@@ -37,7 +45,14 @@ test('a front end whose transcript is not whole loses its connection, and has to
 test('what a stream held goes along by its name', () => {
   const guest = { name: 'vm.2', file: 40, transcript: -1 };
   const held = heldFiles({
-    ...{ flows: new Int32Array(0), macs: [], taps: [], transcribed: [], stoppedMs: 0 },
+    ...{
+      flows: new Int32Array(0),
+      neighbours: new Int32Array(0),
+      macs: [],
+      taps: [],
+      transcribed: [],
+      stoppedMs: 0,
+    },
     bytes: [{ name: 'vm.2', received: 'AAEC', unsent: '' }],
     sockets: [{ name: 'vm', file: 39, guests: [guest] }],
   });

@@ -9,7 +9,7 @@ import * as assert from 'uvu/assert';
 import type { LeaseView, MacView } from '../../src/control/views.ts';
 import { lineFrom, until } from '../../src/lab.ts';
 import { StreamGuest } from './guest.ts';
-import { ctl, OUTSIDE, plugIn, type Stage, stageTests, startBareNat, TAPS } from './stage.ts';
+import { ctl, GATEWAY, OUTSIDE, plugIn, type Stage, stageTests, startBareNat, TAPS } from './stage.ts';
 
 const inStage = stageTests('sv', import.meta.url);
 /** Both guests' own: so one of them has another port outside, which nothing but a table knows. */
@@ -60,6 +60,13 @@ async function talk({ lab }: Stage, netns: string): Promise<() => Promise<Talk>>
   };
 }
 
+/** Red answers no ARP from now on, and asks nothing: who knows its MAC, knew it before. */
+async function answersNoQuestion({ lab, red }: Stage): Promise<void> {
+  const [, mac = ''] = /lladdr (\S+)/.exec(await lab.ip(red, 'neigh', 'show', GATEWAY)) ?? [];
+  await lab.ip(red, 'neigh', 'replace', GATEWAY, 'lladdr', mac, 'dev', 'tap0', 'nud', 'permanent');
+  await lab.inside(red, 'sysctl', '-qw', 'net.ipv4.conf.all.arp_ignore=8');
+}
+
 async function startTwo(stage: Stage, ...options: string[]): Promise<Array<() => Promise<Talk>>> {
   const { lab, red, blue } = stage;
   const out = await startBareNat(stage, ...options);
@@ -92,10 +99,17 @@ inStage('vswitchctl restart: no connection, lease or byte is lost, and silence i
   const before = await lab.ask<{ pid: number }>('status');
   const leases = await lab.ask<LeaseView[]>('leases');
   const macs = await lab.ask<MacView[]>('macs');
+  const { address = '' } = leases.find(({ port }) => port === 'tap0') ?? {};
+  await answersNoQuestion(stage);
   for (let round = 0; round < 2; round++) {
     await new Promise(resolve => setTimeout(resolve, 200));
     assert.match(await ctl(stage, 'restart'), /^restarted: pid \d+ goes on$/m);
   }
+  assert.match(
+    await lab.inside(host, 'ping', '-c', '1', '-W', '2', address),
+    ' 1 received',
+    'its MAC is known',
+  );
   const after = await lab.ask<{ pid: number }>('status');
   assert.is.not(after.pid, before.pid);
   assert.ok(await guest.resolves('192.168.100.1', '192.168.100.70', 3_000), 'over the same connection');

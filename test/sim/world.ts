@@ -117,7 +117,7 @@ export class World {
         },
       },
     });
-    if (snapshot !== undefined) this.#gateway.restore(snapshot);
+    if (snapshot !== undefined) this.#gateway.restore(snapshot, new Int32Array(0));
     this.#plane = new Dataplane({
       ...{ fdbMemory: fdbMemory(MAX_MACS), counterMemory: counterMemory(), maxMacs: MAX_MACS },
       ...{ ageingS: AGEING_S, seed: 1 + this.#next(1_000), uplink: UPLINK },
