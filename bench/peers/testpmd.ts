@@ -41,13 +41,17 @@ export interface Counted {
 export class Testpmd {
   readonly child: ChildProcess;
   #said = '';
+  /** Apart, for it may come in the midst of a prompt. */
+  #complained = '';
 
   private constructor(child: ChildProcess) {
     this.child = child;
-    for (const stream of [child.stdout, child.stderr])
-      stream?.on('data', chunk => {
-        this.#said += String(chunk);
-      });
+    child.stdout?.on('data', chunk => {
+      this.#said += String(chunk);
+    });
+    child.stderr?.on('data', chunk => {
+      this.#complained += String(chunk);
+    });
     child.stdin?.on('error', () => undefined); // it has been ended
   }
 
@@ -112,7 +116,8 @@ export class Testpmd {
   async #prompted(from: number): Promise<string> {
     const start = performance.now();
     while (!this.#said.slice(from).includes(PROMPT)) {
-      const last = (): string => this.#said.trim().split('\n').slice(-3).join(' / ');
+      const last = (): string =>
+        `${this.#said}\n${this.#complained}`.trim().split('\n').slice(-4).join(' / ');
       if (this.child.exitCode !== null || this.child.signalCode !== null)
         throw new Error(`testpmd has ended: ${last()}`);
       if (performance.now() - start > PATIENCE_MS)

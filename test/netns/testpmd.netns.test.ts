@@ -54,6 +54,20 @@ async function goesRound(pmd: Testpmd): Promise<void> {
   assert.ok(received > 20 * UNDER_WAY, `${received} frames in ${FLOW_MS} ms`);
 }
 
+/** After its stop: what the switch has taken of it, when all of that is delivered and counted on both sides. */
+async function settled(stage: Stage, pmd: Testpmd): Promise<number> {
+  let taken = -1;
+  await until('the switch has delivered all', PATIENCE_MS, async () => {
+    const before = taken;
+    taken = sum(await portsOf(stage), port => port.rxFrames);
+    return taken === before;
+  });
+  // Those that stand in its rings it takes out, and forgets, before it starts anew.
+  await pmd.say('start');
+  await pmd.stop();
+  return taken;
+}
+
 stageTest(
   'frames go both ways, and none is lost: sent, taken, delivered and received are one number',
   async stage => {
@@ -62,15 +76,7 @@ stageTest(
     await are(stage, true);
     await goesRound(pmd);
     assert.is((await pmd.stop()).dropped, 0);
-    let taken = -1;
-    await until('the switch has delivered all', PATIENCE_MS, async () => {
-      const before = taken;
-      taken = sum(await portsOf(stage), port => port.rxFrames);
-      return taken === before;
-    });
-    // Those that stand in its rings it takes out, and forgets, before it starts anew.
-    await pmd.say('start');
-    await pmd.stop();
+    const taken = await settled(stage, pmd);
     const { received, sent } = await pmd.ports();
     const ports = await portsOf(stage);
     assert.equal(
@@ -108,8 +114,7 @@ stageTest(
       assert.ok(after.received - before.received > 20 * UNDER_WAY, 'they go round without another start');
     }
     assert.is((await pmd.stop()).dropped, 0);
-    await pmd.say('start');
-    await pmd.stop();
+    await settled(stage, pmd);
     const { received, sent } = await pmd.ports();
     assert.is(received, sent);
     await pmd.end();
