@@ -102,7 +102,7 @@ napi_value mapMemory(napi_env env, napi_callback_info info) {
     munmap(start, (size_t)bytes);
     return throw_errno(env, ENOMEM, "mmap", NULL);
   }
-  /* Given back by unmapMemory alone: a finalizer would run in a loop that the data plane's thread never returns to. */
+  /* Given back by unmapMemory alone, at once: a finalizer runs when the data plane's thread returns to its event loop, in up to a second. */
   if (napi_create_external_arraybuffer(env, start, (size_t)bytes, nothing, NULL, &result) == napi_ok) return result;
   forget(start);
   return throw_errno(env, ENOMEM, "mmap", NULL);

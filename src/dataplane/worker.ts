@@ -15,7 +15,7 @@ import { TunPort } from '../port/tun.ts';
 import { VhostPort } from '../port/vhost/port.ts';
 import { Bindings } from './bindings.ts';
 import { Dataplane } from './dataplane.ts';
-import { run } from './loop.ts';
+import { loopOf, run } from './loop.ts';
 import type { Command, Event, PortSpec, WorkerSettings } from './messages.ts';
 import { Punts } from './punts.ts';
 import { FrameRing } from './ring.ts';
@@ -217,7 +217,7 @@ function obey(command: Command): boolean {
 
 const wakeControl = (): void => native.eventSignal(settings.puntFd);
 
-run(epoll, {
+const loop = loopOf(epoll, {
   native,
   dataplane,
   inject: new FrameRing(settings.memory.inject),
@@ -231,4 +231,10 @@ run(epoll, {
   },
   notify: () => punts.tell(wakeControl),
 });
-control.close();
+
+function turn(): void {
+  if (run(loop)) setImmediate(turn);
+  else control.close();
+}
+
+turn();
