@@ -13,6 +13,8 @@ import type { Given } from '../config/given.ts';
 
 /** In the environment of a successor. */
 export const SUCCEEDS = 'VSWITCHD_SUCCEEDS';
+/** Of the messages; another one each time that they change, as the two may be different programs: an upgrade. */
+export const FORM = 2;
 /** A successor's files: the channel, and behind it what its predecessor had open. */
 export const CHANNEL_FILE = 3;
 
@@ -53,6 +55,7 @@ export type LeftMac = readonly [key: number, lo: number, port: string, seenS: nu
 
 export interface Hello {
   readonly say: 'hello';
+  readonly form: number;
   readonly pid: number;
   /** The settings that hold by now. */
   readonly written: Given;

@@ -1,9 +1,11 @@
 /** The new process's side of a restart: what it is left, and when it may take it. */
 import { Socket } from 'node:net';
+import { OperatorError } from '../errors.ts';
 import {
   CHANNEL_FILE,
   Channel,
   type Data,
+  FORM,
   type Hello,
   type LeftBytes,
   type LeftMac,
@@ -41,12 +43,20 @@ export class Predecessor {
     this.hello = hello;
   }
 
-  /** The switch that this process was started by to go on with; undefined: it is none's successor. */
+  /**
+   * The switch that this process was started by to go on with; undefined: it is none's successor. Throws where the two can't
+   * understand each other; that one goes on then.
+   */
   static async meet(): Promise<Predecessor | undefined> {
     if (process.env[SUCCEEDS] === undefined) return undefined;
     delete process.env[SUCCEEDS]; // for what we start
     const channel = new Channel(new Socket({ fd: CHANNEL_FILE }));
-    return new Predecessor(channel, await channel.expect('hello', HELLO_MS));
+    const predecessor = new Predecessor(channel, await channel.expect('hello', HELLO_MS));
+    const { form } = predecessor.hello;
+    if (form === FORM) return predecessor;
+    const why = `this program takes over by form ${FORM}, and the switch that runs hands over by form ${form ?? 1}; expected a stop and a start`;
+    await predecessor.fail(why);
+    throw new OperatorError(why, { code: 'Busy' });
   }
 
   /** Returns when the old process has let go of all but its ports. */

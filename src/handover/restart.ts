@@ -17,7 +17,15 @@ import type { Log } from '../log.ts';
 import type { Native } from '../port/native.ts';
 import type { HeldFiles, Ports } from '../ports.ts';
 import type { PortTable } from '../porttable.ts';
-import { CHANNEL_FILE, Channel, type Data, type LeftBytes, type LeftSocket, SUCCEEDS } from './channel.ts';
+import {
+  CHANNEL_FILE,
+  Channel,
+  type Data,
+  FORM,
+  type LeftBytes,
+  type LeftSocket,
+  SUCCEEDS,
+} from './channel.ts';
 
 /** From the new process's start till it has looked at the host. */
 const READY_MS = 20_000;
@@ -73,7 +81,8 @@ export class Restart {
     for (const { theirs } of transcripts.values()) closeSync(theirs);
     let pid: number;
     try {
-      await channel.send({ say: 'hello', pid: process.pid, written: written(), tun: tunFile, sockets });
+      const own = { form: FORM, pid: process.pid, written: written() };
+      await channel.send({ say: 'hello', ...own, tun: tunFile, sockets });
       ({ pid } = await channel.expect('ready', READY_MS));
     } catch (cause) {
       channel.close(); // which ends it, if it is there yet
