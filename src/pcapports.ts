@@ -9,8 +9,9 @@ import { OperatorError } from './errors.ts';
 import type { SocketListener } from './host/guestsockets.ts';
 import type { Native } from './port/native.ts';
 import { obstacleAt, readerOf, startFile } from './port/pcap/files.ts';
-import { PcapRing, pcapRingMemory } from './port/pcap/ring.ts';
+import { HEADER_BYTES, PcapRing, pcapRingMemory } from './port/pcap/ring.ts';
 import { startRecorder, startReplayer } from './port/pcap/threads.ts';
+import { SharedPool } from './sharedpool.ts';
 
 export interface PcapParts {
   readonly native: Native;
@@ -20,6 +21,8 @@ export interface PcapParts {
 
 /** Bytes of frames that wait for a disk, and that were read before they are due: more than the largest, many times. */
 const [RECORD_BYTES, REPLAY_BYTES] = [8_388_608, 1_048_576];
+/** Rings of each kind that are kept while no file needs them. */
+const MAX_KEPT = 2;
 /** A disk that takes no more must not hold up the switch's end. */
 const STOP_MS = 2_000;
 
@@ -27,12 +30,14 @@ interface Opened {
   readonly config: PcapConfig;
   readonly fd: number;
   readonly ring: PcapRing;
+  readonly memory: SharedArrayBuffer;
   readonly worker: Worker;
 }
 
 export class PcapPorts {
   readonly #parts: PcapParts;
   readonly #opened = new Map<string, Opened>();
+  readonly #memory = { record: poolOf(RECORD_BYTES), replay: poolOf(REPLAY_BYTES) };
 
   constructor(parts: PcapParts) {
     this.#parts = parts;
@@ -50,7 +55,7 @@ export class PcapPorts {
           { code: 'Busy' },
         );
     const file = records ? attempt(config, () => begin(config)) : attempt(config, () => look(config.path));
-    const memory = pcapRingMemory(records ? RECORD_BYTES : REPLAY_BYTES);
+    const memory = this.#memory[mode].take();
     const fd = native.eventCreate();
     const worker = records
       ? startRecorder({ ...config, memory, fd: file })
@@ -61,7 +66,7 @@ export class PcapPorts {
       this.gone(name, 'the thread of its file has failed');
     });
     worker.unref();
-    this.#opened.set(name, { config, fd, ring: new PcapRing(memory), worker });
+    this.#opened.set(name, { config, fd, ring: new PcapRing(memory), memory, worker });
     listener.attach(name, { name, kind: 'pcap', fd, mtu, mode, memory, snapLength: config.snapLength });
   }
 
@@ -89,6 +94,7 @@ export class PcapPorts {
     listener.detach(name, reason);
     if (opened.ring.stop(STOP_MS)) {
       native.close(opened.fd);
+      this.#memory[opened.config.mode].give(opened.memory);
       return;
     }
     listener.warn(
@@ -97,6 +103,9 @@ export class PcapPorts {
     void opened.worker.terminate();
   }
 }
+
+const poolOf = (bytes: number): SharedPool =>
+  new SharedPool(() => pcapRingMemory(bytes), HEADER_BYTES, MAX_KEPT);
 
 function begin({ path, files }: PcapConfig): number {
   const obstacle = obstacleAt(path);

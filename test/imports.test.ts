@@ -25,7 +25,7 @@ const MAY: Readonly<Record<string, readonly string[]>> = {
   settings: ['wire'],
   host: ['wire', 'port/native.ts', 'errors.ts'],
   control: ['errors.ts', 'folder.ts', 'version.ts'],
-  capture: ['wire', 'errors.ts', 'version.ts', 'control/client.ts', 'host/run.ts'].concat(
+  capture: ['wire', 'errors.ts', 'version.ts', 'sharedpool.ts', 'control/client.ts', 'host/run.ts'].concat(
     'dataplane/capture.ts',
     'dataplane/capturering.ts',
   ),

@@ -4,10 +4,11 @@
  */
 import type { ServerResponse } from 'node:http';
 import { ALL_PORTS } from '../dataplane/capture.ts';
-import { captureMemory } from '../dataplane/capturering.ts';
+import { captureMemory, HEADER_BYTES } from '../dataplane/capturering.ts';
 import type { Plane } from '../dataplane/plane.ts';
 import { OperatorError } from '../errors.ts';
 import type { PortTable } from '../porttable.ts';
+import { SharedPool } from '../sharedpool.ts';
 import { VERSION } from '../version.ts';
 import { MAX_CAPTURED } from '../wire/pcap.ts';
 import { compile } from './filter.ts';
@@ -22,6 +23,7 @@ const REPORT_MS = 1_000;
 interface Running {
   readonly session: Session;
   readonly response: ServerResponse;
+  readonly memory: SharedArrayBuffer;
   /** The port that is captured; undefined: all. */
   readonly port: { readonly name: string; readonly index: number } | undefined;
 }
@@ -35,6 +37,7 @@ export class Captures {
   readonly #plane: CapturesParts['plane'];
   readonly #ports: CapturesParts['ports'];
   readonly #running = new Map<number, Running>();
+  readonly #memory = new SharedPool(captureMemory, HEADER_BYTES, MAX_CAPTURES);
   /** Those that are about to begin, too. */
   #count = 0;
   #ids = 0;
@@ -65,7 +68,7 @@ export class Captures {
   }
 
   #start({ port, snapLength, filter, program, response }: Wanted): void {
-    const memory = captureMemory();
+    const memory = this.#memory.take();
     const id = ++this.#ids;
     const index = port?.index ?? ALL_PORTS;
     this.#plane.capture({ id, port: index, snapLength, program, memory });
@@ -78,7 +81,7 @@ export class Captures {
       { memory, response, nameOf, snapLength, filter, application, epochMs: epochMs() },
       port === undefined ? this.#ports.entries.map(entry => entry.index) : [port.index],
     );
-    this.#running.set(id, { session, response, port });
+    this.#running.set(id, { session, response, memory, port });
     this.#timer ??= setTimeout(this.#turn, POLL_MS).unref();
   }
 
@@ -111,7 +114,11 @@ export class Captures {
   };
 
   #leave(id: number): void {
-    if (this.#running.delete(id)) this.#plane.endCapture(id);
+    const running = this.#running.get(id);
+    if (running === undefined) return;
+    this.#running.delete(id);
+    this.#plane.endCapture(id);
+    this.#memory.give(running.memory);
   }
 
   #portOf(name: string | null): Running['port'] {

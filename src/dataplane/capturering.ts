@@ -15,7 +15,7 @@ import { MAX_PORTS } from './batch.ts';
 const RING_BYTES = 8 << 20;
 const LOST_AT = 128;
 const PORTS = MAX_PORTS + 1; // GATEWAY_PORT included
-const HEADER_BYTES = LOST_AT + PORTS * 8;
+export const HEADER_BYTES = LOST_AT + PORTS * 8;
 
 // Words of a record, behind its size.
 /** The port that the frame was seen at, and its way (IN, OUT) | IP protocol, with MARK_REWRITTEN, << 8 | marks << 16. */

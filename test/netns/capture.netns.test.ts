@@ -4,6 +4,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { test } from 'uvu';
@@ -17,6 +18,7 @@ import {
   OUTSIDE,
   plugIn,
   portOf,
+  rssOf,
   type Stage,
   stageTests,
   startBareNat,
@@ -213,5 +215,30 @@ inStage(
     assert.equal(last.read().interfaces, ['vsw0', 'tap0', 'tap1']);
   },
 );
+
+/** Begins a capture by the API and goes when it has begun. */
+const begun = (socket: string): Promise<void> =>
+  new Promise((resolve, reject) => {
+    const reader = connect(socket, () =>
+      reader.write('GET /v1/capture?port=all HTTP/1.1\r\nHost: x\r\n\r\n'),
+    );
+    reader.once('error', reject);
+    reader.once('data', () => {
+      reader.destroy();
+      resolve();
+    });
+  });
+
+inStage('hundreds of captures, one after the other, leave memory as it was', async stage => {
+  const { lab, host } = stage;
+  await lab.startSwitch(host, ...TAPS, '--uplink', 'none', '--firewall', 'none');
+  const { pid } = await lab.ask<{ pid: number }>('status');
+  const socket = join(lab.folder, 'vsw0.sock');
+  for (let i = 0; i < 20; i++) await begun(socket);
+  const before = rssOf(pid);
+  for (let i = 0; i < 400; i++) await begun(socket);
+  const grown = (rssOf(pid) - before) / (1 << 20);
+  assert.ok(grown < 100, `${grown.toFixed(0)} MiB`); // each has a ring of 8
+});
 
 test.run();

@@ -8,7 +8,8 @@
 import { ByteRing } from '../bytering.ts';
 
 const [RESTS, SIGNAL, LOST, STOP, DONE, ENDED] = [1, 2, 32, 33, 34, 35];
-const [TEXT_AT, TEXT_BYTES, HEADER_BYTES] = [256, 768, 1_024];
+const [TEXT_AT, TEXT_BYTES] = [256, 768];
+export const HEADER_BYTES = 1_024;
 const RECORD = 20;
 
 /** Memory for a ring of `capacity` bytes, a power of two. */
