@@ -82,8 +82,8 @@ export type PortSpec =
   | FileSpec<'tap' | 'packet' | 'tun'>
   /** A connected socket, with what a port before this one held of it. */
   | (FileSpec<'stream'> & { readonly rest?: Rest | undefined })
-  /** A bound socket. `peer`: whom frames go to; undefined: to whoever sent the last. */
-  | (FileSpec<'dgram'> & { readonly peer: string | undefined })
+  /** A bound socket. `peer`: whom frames go to; undefined: to whoever sent the last, or was there for a port before this one. */
+  | (FileSpec<'dgram'> & { readonly peer: string | undefined; readonly rest?: Rest | undefined })
   /** A connected socket, on which the front end says where its rings are. */
   | (FileSpec<'vhost-user'> & {
       readonly queues: number;

@@ -106,7 +106,7 @@ function open(index: number, spec: PortSpec): Port {
     case 'tun':
       return new TunPort(spec.name, spec.fd, spec.mtu, settings.gateway);
     case 'dgram':
-      return new DgramPort(spec.name, spec.fd, spec.mtu, spec.peer, hostOf(index));
+      return new DgramPort(spec.name, spec.fd, spec.mtu, spec.peer, hostOf(index), spec.rest);
     case 'stream':
       return new StreamPort(spec.name, spec.fd, spec.mtu, hostOf(index), spec.rest);
     case 'pcap':

@@ -34,11 +34,12 @@ export interface LeftGuest {
   readonly transcript: number;
 }
 
-/** What a stream's port held: bytes that it has not made frames of, and such as the peer has not taken; base64. */
+/** What a port held: a stream's, bytes that it has not made frames of, and such as the peer has not taken; of datagrams, the peer. base64. */
 export interface LeftBytes {
   readonly name: string;
   readonly received: string;
   readonly unsent: string;
+  readonly peer?: string | undefined;
 }
 
 export interface LeftTap {

@@ -145,8 +145,9 @@ export class Restart {
     transcripts: ReadonlyMap<string, TranscriptEnds>,
   ): Promise<Pick<Data, 'bytes' | 'transcribed'>> {
     const { plane, table } = this.#parts;
-    const names = sockets.flatMap(({ guests }) => guests.map(({ name }) => name));
-    const known = names.filter(name => table.has(name));
+    const connected = sockets.flatMap(({ guests }) => guests.map(({ name }) => name));
+    const datagrams = sockets.map(({ name }) => name).filter(name => table.find(name)?.kind === 'dgram');
+    const known = [...connected, ...datagrams].filter(name => table.has(name));
     const rests = await plane.yield(
       known.map(name => ({ index: table.indexOf(name), transcript: transcripts.get(name)?.ours })),
     );
@@ -157,7 +158,11 @@ export class Restart {
       const rest = rests[i];
       if (rest === undefined) continue;
       if (transcripts.has(name)) transcribed.push(name);
-      else bytes.push({ name, received: base64(rest.received), unsent: base64(rest.unsent) });
+      else
+        bytes.push({
+          ...{ name, received: base64(rest.received), unsent: base64(rest.unsent) },
+          peer: rest.peer && base64(rest.peer),
+        });
     }
     return { bytes, transcribed };
   }

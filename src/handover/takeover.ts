@@ -4,6 +4,7 @@ import { monotonicMs } from '../clock.ts';
 import type { Plane } from '../dataplane/plane.ts';
 import type { HeldGuest } from '../host/guestsockets.ts';
 import type { Log } from '../log.ts';
+import type { Rest } from '../port/port.ts';
 import type { HeldFiles } from '../ports.ts';
 import type { PortTable } from '../porttable.ts';
 import type { LeftGuest } from './channel.ts';
@@ -11,10 +12,10 @@ import type { LeftData } from './predecessor.ts';
 
 export function heldFiles({ sockets, taps, bytes, transcribed }: LeftData): HeldFiles {
   const rests = new Map(
-    bytes.map(({ name, received, unsent }) => [
-      name,
-      { received: Buffer.from(received, 'base64'), unsent: Buffer.from(unsent, 'base64') },
-    ]),
+    bytes.map(({ name, received, unsent, peer }): [string, Rest] => {
+      const rest = { received: Buffer.from(received, 'base64'), unsent: Buffer.from(unsent, 'base64') };
+      return [name, peer === undefined ? rest : { ...rest, peer: Buffer.from(peer, 'base64') }];
+    }),
   );
   const held = ({ name, file, transcript }: LeftGuest): HeldGuest[] => {
     if (transcript < 0) return [{ name, fd: file, rest: rests.get(name) }];
@@ -23,7 +24,10 @@ export function heldFiles({ sockets, taps, bytes, transcribed }: LeftData): Held
     return [];
   };
   return {
-    sockets: sockets.map(({ name, file, guests }) => ({ name, fd: file, guests: guests.flatMap(held) })),
+    sockets: sockets.map(({ name, file, guests }) => ({
+      ...{ name, fd: file, rest: rests.get(name) },
+      guests: guests.flatMap(held),
+    })),
     taps: taps.map(({ file, ...tap }) => ({ ...tap, fd: file })),
   };
 }

@@ -58,6 +58,8 @@ export interface HeldSocket {
   /** Listening, or of datagrams; -1: none. */
   readonly fd: number;
   readonly guests: readonly HeldGuest[];
+  /** Of a socket for datagrams. */
+  readonly rest?: Rest | undefined;
 }
 
 /** A connection, with what its port held: by its kind bytes, or a socket with a transcript. */
@@ -97,7 +99,8 @@ export class GuestSockets {
     const fd = held?.fd ?? this.#make(config);
     const opened: Opened = { ...nothing, fd, inode: inodeOf(config.path) };
     this.#opened.set(config.name, opened);
-    if (config.kind === 'dgram') this.#serve(opened, config.name, fd);
+    if (config.kind === 'dgram')
+      this.#serve(opened, config.name, fd, { name: config.name, fd, rest: held?.rest });
     else {
       for (const guest of held?.guests ?? [])
         if (guest.name === config.name || this.#parts.listener.added(guest.name, config.kind))
@@ -173,7 +176,8 @@ export class GuestSockets {
     this.#owners.set(name, opened);
     this.#warned.delete(config.name);
     const file = { name, fd, mtu };
-    if (config.kind === 'dgram') listener.attach(name, { ...file, kind: 'dgram', peer: config.peer });
+    if (config.kind === 'dgram')
+      listener.attach(name, { ...file, kind: 'dgram', peer: config.peer, rest: held?.rest });
     else if (config.kind === 'stream') listener.attach(name, { ...file, kind: 'stream', rest: held?.rest });
     else {
       const { queues } = config;

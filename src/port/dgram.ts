@@ -10,7 +10,7 @@ import { Drop } from '../wire/drop.ts';
 import * as vnet from '../wire/vnet.ts';
 import { loadNative } from './native.ts';
 import { Finisher, MAX_SEGMENTS } from './offload.ts';
-import { GONE, type Port, type PortHost } from './port.ts';
+import { GONE, type Port, type PortHost, type Rest } from './port.ts';
 
 /** struct sockaddr_un of unix(7): a family of two bytes, then the path. */
 const [ADDRESS_BYTES, FAMILY_BYTES, AF_UNIX] = [110, 2, 1];
@@ -41,10 +41,12 @@ export class DgramPort implements Port {
     readonly mtu: number,
     peer: string | undefined,
     host: PortHost,
+    left?: Rest,
   ) {
     this.#host = host;
     this.#sender = peer === undefined ? this.#address : new Uint8Array(ADDRESS_BYTES);
     this.#senderLength = peer === undefined ? this.#addressLength : new Int32Array(1);
+    if (left?.peer !== undefined) this.#goOnWith(left.peer);
     if (peer === undefined) return;
     new DataView(this.#address.buffer).setUint16(0, AF_UNIX, true);
     this.#addressLength[0] = FAMILY_BYTES + Buffer.from(this.#address.buffer).write(peer, FAMILY_BYTES) + 1;
@@ -102,7 +104,20 @@ export class DgramPort implements Port {
     return taken;
   }
 
+  rest(): Rest {
+    const [received, unsent] = [new Uint8Array(0), new Uint8Array(0)];
+    if (!this.#present) return { received, unsent };
+    return { received, unsent, peer: this.#address.slice(0, this.#addressLength[0]) };
+  }
+
   close(): void {}
+
+  /** Somebody is there, though nothing has come of them here. */
+  #goOnWith(address: Uint8Array): void {
+    this.#address.set(address.subarray(0, ADDRESS_BYTES));
+    this.#addressLength[0] = Math.min(address.length, ADDRESS_BYTES);
+    this.#turn(true);
+  }
 
   /** A frame that the kernel would have to finish; false: the socket is full, and not one part of it has gone. */
   #sendSegments(batch: Batch, row: number): boolean {

@@ -18,6 +18,8 @@ export interface Rest {
   readonly received: Uint8Array;
   /** Of frames that were taken, and that the peer has not. */
   readonly unsent: Uint8Array;
+  /** Of a socket for datagrams: the address of whoever is there, as the system has it. */
+  readonly peer?: Uint8Array | undefined;
 }
 
 /** What the data plane does for a port that is more than one file to read. */

@@ -34,10 +34,10 @@ test('a front end whose transcript is not whole loses its connection, and has to
     sockets: [{ name: 'vm', file: -1, guests: [guest] }],
   });
   assert.equal(heldFiles(left(['vm'])).sockets, [
-    { name: 'vm', fd: -1, guests: [{ name: 'vm', fd: connection, transcript }] },
+    { name: 'vm', fd: -1, rest: undefined, guests: [{ name: 'vm', fd: connection, transcript }] },
   ]);
   assert.ok(isOpen(connection) && isOpen(transcript));
-  assert.equal(heldFiles(left([])).sockets, [{ name: 'vm', fd: -1, guests: [] }]);
+  assert.equal(heldFiles(left([])).sockets, [{ name: 'vm', fd: -1, rest: undefined, guests: [] }]);
   assert.not.ok(isOpen(connection) || isOpen(transcript));
   for (const fd of [peer, written]) native.close(fd);
 });

@@ -22,6 +22,8 @@ interface Bench {
   readonly carriers: boolean[];
   /** A guest at a path of this name. */
   guest(name: string): DgramGuest;
+  /** Another port goes on with the socket. */
+  goOn(): void;
 }
 
 /** A port of datagrams, to the guest of this name or to whoever sends, and one in memory. */
@@ -34,7 +36,13 @@ function withPort(peer: string | undefined, act: (bench: Bench) => void): void {
   try {
     const plane = plainPlane(16, () => assert.unreachable('datagrams have no end'));
     const host = hostThat({ carrier: up => void carriers.push(up) });
-    plane.attach(0, new DgramPort('d', fd, 1500, peer === undefined ? undefined : join(folder, peer), host));
+    const path = peer === undefined ? undefined : join(folder, peer);
+    plane.attach(0, new DgramPort('d', fd, 1500, path, host));
+    const goOn = (): void => {
+      const rest = plane.port(0)?.rest?.();
+      plane.detach(0);
+      plane.attach(0, new DgramPort('d', fd, 1500, path, host, rest));
+    };
     const memory = new MemoryPort('m');
     plane.attach(1, memory);
     const guest = (name: string): DgramGuest => {
@@ -42,7 +50,7 @@ function withPort(peer: string | undefined, act: (bench: Bench) => void): void {
       guests.push(made);
       return made;
     };
-    act({ plane, memory, carriers, guest });
+    act({ plane, memory, carriers, guest, goOn });
   } finally {
     for (const guest of guests) guest.close();
     native.close(fd);
@@ -66,6 +74,21 @@ test('a peer that is named gets frames before it has sent any, and others hear n
     plane.serve(1, 2);
     assert.equal([named.received().length, other.received().length], [1, 0]);
   }));
+
+for (const peer of ['first', undefined])
+  test(`another port goes on with the socket, and with its peer, ${peer ?? 'one that was learnt'}`, () =>
+    withPort(peer, ({ plane, memory, carriers, guest, goOn }) => {
+      const first = guest('first');
+      goOn();
+      assert.equal(carriers, [], 'nobody was there');
+      first.send(frameOf(1, 9, 60));
+      plane.serve(0, 1);
+      goOn();
+      assert.equal(carriers, [true, true]);
+      memory.give(frameOf(9, 1, 60, 7));
+      plane.serve(1, 2);
+      assert.is(first.received().length, 1);
+    }));
 
 test('a peer that is learnt: nobody first, then whoever sent the last burst', () =>
   withPort(undefined, ({ plane, memory, guest }) => {
