@@ -9,7 +9,7 @@ import { monotonicMs } from '../clock.ts';
 import { clearCallers } from '../gateway/callers.ts';
 import { clearFlows, flowMemory } from '../gateway/flowmemory.ts';
 import type { NatForward } from '../gateway/nat.ts';
-import { neighbourMemory } from '../gateway/neighbourmemory.ts';
+import { clearNeighbours, neighbourMemory } from '../gateway/neighbourmemory.ts';
 import { packFlows } from '../gateway/packedflows.ts';
 import type { EgressPolicy } from '../gateway/policy.ts';
 import { loadNative } from '../port/native.ts';
@@ -317,7 +317,7 @@ export class Plane extends EventEmitter<PlaneEvents> {
     const flows = packFlows(memory.flows, Math.floor(monotonicMs() / 1000));
     clearFlows(memory.flows);
     clearFdb(memory.fdb);
-    new Int32Array(memory.neighbours).fill(0);
+    clearNeighbours(memory.neighbours);
     if (this.#settings.gateway.callers !== undefined) clearCallers(this.#settings.gateway.callers);
     this.#inject.clear();
     this.#dead = false;

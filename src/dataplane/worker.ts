@@ -8,7 +8,7 @@ import { loadNative } from '../port/native.ts';
 import { PacketPort } from '../port/packet.ts';
 import { RecordPort } from '../port/pcap/record.ts';
 import { ReplayPort } from '../port/pcap/replay.ts';
-import type { Port, PortHost, Rest } from '../port/port.ts';
+import { NO_REST, type Port, type PortHost, type Rest } from '../port/port.ts';
 import { StreamPort } from '../port/stream.ts';
 import { TapPort } from '../port/tap.ts';
 import { TunPort } from '../port/tun.ts';
@@ -154,12 +154,11 @@ function learn(macs: Int32Array): void {
 
 /** What a port holds for whoever goes on with its connection. */
 function restOf(index: number, transcript: number | undefined): Rest | undefined {
-  const nothing = { received: new Uint8Array(0), unsent: new Uint8Array(0) };
-  if (transcript === undefined) return dataplane.port(index)?.rest?.() ?? nothing;
+  if (transcript === undefined) return dataplane.port(index)?.rest?.() ?? NO_REST;
   const socket = fileHere(transcript);
   const whole = dataplane.port(index)?.transcribe?.(socket) === true;
   done(socket);
-  return whole ? nothing : undefined;
+  return whole ? NO_REST : undefined;
 }
 
 /** The main thread's file, as this thread has it till `done`. */

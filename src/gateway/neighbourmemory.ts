@@ -19,6 +19,9 @@ export const STALE_S = 300;
 export const neighbourMemory = (subnetMask: Ip4): SharedArrayBuffer =>
   new SharedArrayBuffer(Math.min(MAX_ENTRIES, ~subnetMask + 1) * WORDS * 4);
 
+/** Makes a table as it was when it was new. */
+export const clearNeighbours = (memory: SharedArrayBuffer): void => void new Int32Array(memory).fill(0);
+
 /** What is known at `nowS`, packed: four words each, the address, the MAC's two halves, the second when it was heard. */
 export function packNeighbours(memory: SharedArrayBuffer, nowS: number): Int32Array {
   const table = new Int32Array(memory);

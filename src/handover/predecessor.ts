@@ -1,37 +1,18 @@
 /** The new process's side of a restart: what it is left, and when it may take it. */
 import { Socket } from 'node:net';
 import { OperatorError } from '../errors.ts';
-import {
-  CHANNEL_FILE,
-  Channel,
-  type Data,
-  FORM,
-  type Hello,
-  type LeftBytes,
-  type LeftMac,
-  type LeftSocket,
-  type LeftTap,
-  SUCCEEDS,
-} from './channel.ts';
+import { CHANNEL_FILE, Channel, type Data, FORM, type Hello, type LeftSocket, SUCCEEDS } from './channel.ts';
 
 const HELLO_MS = 10_000;
 /** For hooks and a commit of leases that are under way. */
 const CONTROL_MS = 20_000;
 const DATA_MS = 5_000;
 
-/** What ports are made of, instead of being opened. */
-export interface LeftPorts {
+/** All that it leaves when it lets go of its ports, unpacked, and the sockets that it told of before. */
+export interface LeftData extends Omit<Data, 'say' | 'flows' | 'neighbours'> {
   readonly sockets: readonly LeftSocket[];
-  readonly taps: readonly LeftTap[];
-  readonly bytes: readonly LeftBytes[];
-  readonly transcribed: readonly string[];
-}
-
-export interface LeftData extends LeftPorts {
   readonly flows: Int32Array;
   readonly neighbours: Int32Array;
-  readonly macs: readonly LeftMac[];
-  readonly stoppedMs: number;
 }
 
 export class Predecessor {

@@ -10,7 +10,7 @@ import { Drop } from '../wire/drop.ts';
 import * as vnet from '../wire/vnet.ts';
 import { loadNative } from './native.ts';
 import { Finisher, MAX_SEGMENTS } from './offload.ts';
-import { GONE, type Port, type PortHost, type Rest } from './port.ts';
+import { GONE, NO_REST, type Port, type PortHost, type Rest } from './port.ts';
 
 /** struct sockaddr_un of unix(7): a family of two bytes, then the path. */
 const [ADDRESS_BYTES, FAMILY_BYTES, AF_UNIX] = [110, 2, 1];
@@ -105,9 +105,8 @@ export class DgramPort implements Port {
   }
 
   rest(): Rest {
-    const [received, unsent] = [new Uint8Array(0), new Uint8Array(0)];
-    if (!this.#present) return { received, unsent };
-    return { received, unsent, peer: this.#address.slice(0, this.#addressLength[0]) };
+    if (!this.#present) return NO_REST;
+    return { ...NO_REST, peer: this.#address.slice(0, this.#addressLength[0]) };
   }
 
   close(): void {}

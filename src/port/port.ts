@@ -22,6 +22,9 @@ export interface Rest {
   readonly peer?: Uint8Array | undefined;
 }
 
+/** Of a port that holds nothing. */
+export const NO_REST: Rest = { received: new Uint8Array(0), unsent: new Uint8Array(0) };
+
 /** What the data plane does for a port that is more than one file to read. */
 export interface PortHost {
   /** Waits for one more file: `receive` is called when there is something to read in it. */

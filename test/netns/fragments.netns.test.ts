@@ -3,7 +3,7 @@
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { lineFrom } from '../../src/lab.ts';
-import { addOutside, GATEWAY, OUTSIDE, plugIn, stageTests, TAPS } from './stage.ts';
+import { addOutside, GATEWAY, gatewayMacOf, OUTSIDE, plugIn, stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('fr', import.meta.url);
 
@@ -57,7 +57,7 @@ inStage('a 3,000-byte datagram sent as fragments 2, 0, 3, 1 arrives, and its ans
   await lineFrom(server, /listening/, 5_000);
   const got = lineFrom(server, /got 3000 true/, 10_000);
   await lab.ping(red, GATEWAY, 1);
-  const neighbour = (await lab.ip(red, 'neigh', 'show', GATEWAY)).match(/lladdr (\S+)/)?.[1] as string;
+  const neighbour = await gatewayMacOf(stage, red);
   const client = await lab.inside(red, 'python3', '-c', CLIENT, address, neighbour);
   await got;
   assert.match(client, /back True/);

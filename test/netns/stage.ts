@@ -1,5 +1,5 @@
 /** What the namespace tests stand on: a lab whose host runs the switch, with a world outside, and snapshots of the host. */
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import type { PortView } from '../../src/control/views.ts';
@@ -95,6 +95,17 @@ export const rssOf = (pid: number): number =>
   1024 * Number(/^VmRSS:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
 
 /** What vswitchctl says on the host of the running switch. */
+/** The gateway's MAC as a guest has learnt it. */
+export async function gatewayMacOf({ lab }: Stage, guest: string): Promise<string> {
+  const [, mac] = /lladdr (\S+)/.exec(await lab.ip(guest, 'neigh', 'show', GATEWAY)) ?? [];
+  if (mac === undefined) throw new Error(`${guest} does not know ${GATEWAY}`);
+  return mac;
+}
+
+/** Waits for a process's end that is nobody's child here. */
+export const goneWithin = (pid: number, ms: number): Promise<number> =>
+  until(`process ${pid} has ended`, ms, async () => !existsSync(`/proc/${pid}`));
+
 export const ctl = ({ lab, host }: Stage, ...words: string[]): Promise<string> =>
   lab.inside(host, join(projectRoot(), 'bin', 'vswitchctl'), '--run-dir', lab.folder, ...words);
 

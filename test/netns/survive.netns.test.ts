@@ -7,9 +7,20 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import type { LeaseView, MacView } from '../../src/control/views.ts';
-import { lineFrom, until } from '../../src/lab.ts';
+import { lineFrom } from '../../src/lab.ts';
 import { StreamGuest } from './guest.ts';
-import { ctl, GATEWAY, OUTSIDE, plugIn, type Stage, stageTests, startBareNat, TAPS } from './stage.ts';
+import {
+  ctl,
+  GATEWAY,
+  gatewayMacOf,
+  goneWithin,
+  OUTSIDE,
+  plugIn,
+  type Stage,
+  stageTests,
+  startBareNat,
+  TAPS,
+} from './stage.ts';
 
 const inStage = stageTests('sv', import.meta.url);
 /** Both guests' own: so one of them has another port outside, which nothing but a table knows. */
@@ -61,8 +72,9 @@ async function talk({ lab }: Stage, netns: string): Promise<() => Promise<Talk>>
 }
 
 /** Red answers no ARP from now on, and asks nothing: who knows its MAC, knew it before. */
-async function answersNoQuestion({ lab, red }: Stage): Promise<void> {
-  const [, mac = ''] = /lladdr (\S+)/.exec(await lab.ip(red, 'neigh', 'show', GATEWAY)) ?? [];
+async function answersNoQuestion(stage: Stage): Promise<void> {
+  const { lab, red } = stage;
+  const mac = await gatewayMacOf(stage, red);
   await lab.ip(red, 'neigh', 'replace', GATEWAY, 'lladdr', mac, 'dev', 'tap0', 'nud', 'permanent');
   await lab.inside(red, 'sysctl', '-qw', 'net.ipv4.conf.all.arp_ignore=8');
 }
@@ -126,7 +138,7 @@ inStage('vswitchctl restart: no connection, lease or byte is lost, and silence i
   }
   guest.end();
   process.kill(after.pid, 'SIGTERM');
-  await until('the last process has ended', 8_000, async () => !existsSync(`/proc/${after.pid}`));
+  await goneWithin(after.pid, 8_000);
   assert.not.match(await lab.ip(host, '-br', 'link'), /vsw0|tap\d/, 'the host is as it was');
 });
 
@@ -158,7 +170,7 @@ inStage(
     guest.end();
     second.end();
     process.kill(after.pid, 'SIGTERM');
-    await until('the last process has ended', 8_000, async () => !existsSync(`/proc/${after.pid}`));
+    await goneWithin(after.pid, 8_000);
     assert.not(existsSync(vm), 'the path is free again');
   },
 );

@@ -44,14 +44,26 @@ const are = (stage: Stage, up: boolean): Promise<number> =>
 const sum = (ports: readonly PortView[], count: (port: PortView) => number): number =>
   ports.reduce((total, port) => total + count(port), 0);
 
-/** Frames go round for a while: each that was under way has come back many times. */
-async function goesRound(pmd: Testpmd): Promise<void> {
+/** Frames that are under way come back, each many times. */
+async function goRound(pmd: Testpmd): Promise<void> {
   const before = await pmd.ports();
-  await pmd.say(START);
   await pause(FLOW_MS);
   const after = await pmd.ports();
   const received = after.received - before.received;
   assert.ok(received > 20 * UNDER_WAY, `${received} frames in ${FLOW_MS} ms`);
+}
+
+async function startRound(pmd: Testpmd): Promise<void> {
+  await pmd.say(START);
+  await goRound(pmd);
+}
+
+/** A guest on both ports, with frames under way. */
+async function plugAndStart(stage: Stage, ...more: string[]): Promise<Testpmd> {
+  const pmd = await plug(stage, ...more);
+  await are(stage, true);
+  await startRound(pmd);
+  return pmd;
 }
 
 /** After its stop: what the switch has taken of it, when all of that is delivered and counted on both sides. */
@@ -72,9 +84,7 @@ stageTest(
   'frames go both ways, and none is lost: sent, taken, delivered and received are one number',
   async stage => {
     await startSwitch(stage, 'server');
-    const pmd = await plug(stage);
-    await are(stage, true);
-    await goesRound(pmd);
+    const pmd = await plugAndStart(stage);
     assert.is((await pmd.stop()).dropped, 0);
     const taken = await settled(stage, pmd);
     const { received, sent } = await pmd.ports();
@@ -99,19 +109,14 @@ stageTest(
   'restarts under load: the guest notices none, and no frame that was under way is lost',
   async stage => {
     await startSwitch(stage, 'server');
-    const pmd = await plug(stage);
-    await are(stage, true);
-    await goesRound(pmd);
+    const pmd = await plugAndStart(stage);
     for (let round = 0; round < 3; round++) {
       assert.match(await ctl(stage, 'restart'), /^restarted: pid \d+ goes on$/m);
       await until('the new process serves both ports', PATIENCE_MS, async () => {
         const ports = await portsOf(stage).catch(() => []); // between the two nobody answers
         return ports.length === 2 && ports.every(port => port.up && port.rxFrames > 0);
       });
-      const before = await pmd.ports();
-      await pause(FLOW_MS);
-      const after = await pmd.ports();
-      assert.ok(after.received - before.received > 20 * UNDER_WAY, 'they go round without another start');
+      await goRound(pmd); // without another start
     }
     assert.is((await pmd.stop()).dropped, 0);
     await settled(stage, pmd);
@@ -124,14 +129,10 @@ stageTest(
 
 stageTest('a guest that is killed under load costs nobody anything, and comes back', async stage => {
   const child = await startSwitch(stage, 'server');
-  const killed = await plug(stage);
-  await are(stage, true);
-  await goesRound(killed);
+  const killed = await plugAndStart(stage);
   await ended(killed.child, 'SIGKILL', PATIENCE_MS);
   await are(stage, false);
-  const pmd = await plug(stage);
-  await are(stage, true);
-  await goesRound(pmd);
+  const pmd = await plugAndStart(stage);
   await pmd.end();
   assert.is(await ended(child, 'SIGTERM', PATIENCE_MS), 0);
 });
@@ -141,9 +142,7 @@ stageTest(
   async stage => {
     const child = await startSwitch(stage, 'client');
     await are(stage, false);
-    const pmd = await plug(stage, 'server=1');
-    await are(stage, true);
-    await goesRound(pmd);
+    const pmd = await plugAndStart(stage, 'server=1');
     await ended(child, 'SIGKILL', PATIENCE_MS);
     await pmd.stop();
     await startSwitch(stage, 'client');
@@ -154,7 +153,7 @@ stageTest(
       return (await portsOf(stage)).every(port => port.up);
     };
     await until('both ports are up again', PATIENCE_MS, linked);
-    await goesRound(pmd);
+    await startRound(pmd);
     await pmd.end();
   },
 );

@@ -1,12 +1,11 @@
 // timeout: 120 s
 /** Guests whose network is a socket: vhost-user, a stream by either of QEMU's names, datagrams. Each gets its lease, and reaches the gateway and another; all are there at once after a restart, and again after the switch was killed. */
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
-import { lineFrom, until } from '../../src/lab.ts';
+import { lineFrom } from '../../src/lab.ts';
 import { StreamGuest } from '../netns/guest.ts';
-import { ctl, portOf, SUBNET, stageTests } from '../netns/stage.ts';
+import { ctl, goneWithin, portOf, SUBNET, stageTests } from '../netns/stage.ts';
 import { buildImage, type GuestOptions, startGuest } from './guest.ts';
 
 const BOOT_MS = 80_000;
@@ -132,7 +131,7 @@ inStage(
     before.end();
     const { pid } = await lab.ask<{ pid: number }>('status');
     process.kill(pid, 'SIGKILL');
-    await until('the second process has ended', BACK_MS, async () => !existsSync(`/proc/${pid}`));
+    await goneWithin(pid, BACK_MS);
     await lab.startSwitch(host, ...options);
     const probe = await StreamGuest.connect(at('probe.sock'), 9);
     // QEMU's stream has no way back before 8.0, its socket none at all; the others return without the guest's doing.

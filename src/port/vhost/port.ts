@@ -87,7 +87,7 @@ export class VhostPort implements Port {
   }
 
   wake(): boolean {
-    if (this.#session.fault !== undefined || !this.#session.take()) {
+    if (!this.#session.take()) {
       this.fault = this.#session.fault;
       return false;
     }

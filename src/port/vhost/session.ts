@@ -90,7 +90,7 @@ export class Session {
 
   /** Takes in the messages that have come; false: the connection is over, `fault` says why. */
   take(): boolean {
-    return this.#take(this.#fd);
+    return this.fault === undefined && this.#take(this.#fd);
   }
 
   /** What leads another session to where this one stands, into a socket; false: it did not take all. */

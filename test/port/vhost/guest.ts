@@ -129,12 +129,7 @@ export class VhostGuest {
     files: readonly number[] = [],
     flags = 1,
   ): void {
-    const message = new Uint8Array(HEADER_BYTES + payload.length);
-    const mem = new DataView(message.buffer);
-    mem.setUint32(0, request, true);
-    mem.setUint32(4, flags, true);
-    mem.setUint32(8, payload.length, true);
-    message.set(payload, HEADER_BYTES);
+    const message = messageOf(request, payload, flags);
     native.sendMessage(this.fd, message, message.length, Int32Array.from(files));
   }
 
@@ -337,6 +332,16 @@ function cutsOf(layout: Layout, bytes: number, header: number): number[] {
   const cuts = [header];
   for (let at = header + 7; at < bytes; at += Math.max(13, bytes >> 3)) cuts.push(at);
   return [...cuts, bytes];
+}
+
+export function messageOf(request: number, payload: Uint8Array, flags = 1): Uint8Array {
+  const message = new Uint8Array(HEADER_BYTES + payload.length);
+  const mem = new DataView(message.buffer);
+  mem.setUint32(0, request, true);
+  mem.setUint32(4, flags, true);
+  mem.setUint32(8, payload.length, true);
+  message.set(payload, HEADER_BYTES);
+  return message;
 }
 
 export const u64 = (value: bigint): Uint8Array => {

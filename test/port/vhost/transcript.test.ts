@@ -6,10 +6,10 @@ import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { loadNative } from '../../../src/port/native.ts';
 import { VhostPort } from '../../../src/port/vhost/port.ts';
-import { Feature, HEADER_BYTES, MAX_SLOTS, NEED_REPLY, Request } from '../../../src/port/vhost/protocol.ts';
+import { Feature, MAX_SLOTS, NEED_REPLY, Request } from '../../../src/port/vhost/protocol.ts';
 import { hostThat } from '../host.ts';
 import { frameOf, hex, meet, withGuests } from './bench.ts';
-import { inflightPayload, type Layout, state, USUAL, u64, type VhostGuest } from './guest.ts';
+import { inflightPayload, type Layout, messageOf, state, USUAL, u64, type VhostGuest } from './guest.ts';
 
 const native = loadNative();
 const files = (): number => readdirSync('/proc/self/fd').length;
@@ -73,19 +73,10 @@ test('the front end notices nothing: its guest is there at once, its rings are a
 });
 
 test('at every byte of a message with a file, and of all that the front end says at its start', () => {
-  const message = (request: Request, payload: Uint8Array): Uint8Array => {
-    const bytes = new Uint8Array(HEADER_BYTES + payload.length);
-    const mem = new DataView(bytes.buffer);
-    mem.setUint32(0, request, true);
-    mem.setUint32(4, 1, true);
-    mem.setUint32(8, payload.length, true);
-    bytes.set(payload, HEADER_BYTES);
-    return bytes;
-  };
   withGuests({}, {}, bench => {
     meet(bench);
     const { a, b, handOver, turn, gone } = bench;
-    const bytes = message(Request.SetVringCall, u64(0n));
+    const bytes = messageOf(Request.SetVringCall, u64(0n));
     for (let cut = 1; cut < bytes.length; cut++) {
       native.sendMessage(a.fd, bytes.subarray(0, cut), cut, Int32Array.of(a.queues[0]!.call));
       turn();
@@ -168,16 +159,12 @@ test('a transcript that has no end, or says what is not so, costs the guest its 
       port.close();
       return goesOn ? undefined : port.fault;
     };
-    const header = (request: number, bytes: number): Uint8Array => {
-      const message = new Uint8Array(HEADER_BYTES + bytes);
-      const mem = new DataView(message.buffer);
-      mem.setUint32(0, request, true);
-      mem.setUint32(4, 1, true);
-      mem.setUint32(8, bytes, true);
-      return message;
-    };
-    const say = (request: number, bytes: number) => (socket: number) =>
-      void native.sendMessage(socket, header(request, bytes), HEADER_BYTES + bytes, new Int32Array(0));
+    const say =
+      (request: Request, bytes: number) =>
+      (socket: number): void => {
+        const message = messageOf(request, new Uint8Array(bytes));
+        native.sendMessage(socket, message, message.length, new Int32Array(0));
+      };
     assert.is(
       reason(() => undefined, false),
       'what a process before this one has left of it has no end',
