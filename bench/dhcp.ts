@@ -1,7 +1,7 @@
 /** The DHCP server beside Kea and dnsmasq; and what a busy control plane does to frames that have nothing to do with it. */
 import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { ended, Lab } from '../src/lab.ts';
+import { ended, inLab, type Lab } from '../src/lab.ts';
 import type { Figure } from './history.ts';
 import { delaysMs, dhcpPeers, type Server } from './peers/dhcp.ts';
 import { makeEnds, middle, switchWay } from './stage.ts';
@@ -49,9 +49,8 @@ const perfdhcp = (
  * DHCP servers in one run, each driven by perfdhcp in turn: the switch through a tap, Kea and dnsmasq through a veth. The most
  * leases a second with every message answered, and the delays at half of that; then what 50,000 leases take of the switch's memory.
  */
-export async function dhcpBench(): Promise<Figure[]> {
-  const lab = new Lab('dhcp');
-  try {
+export const dhcpBench = (): Promise<Figure[]> =>
+  inLab('dhcp', async lab => {
     const [host, green] = [await lab.netns('host'), await lab.netns('green')];
     const where = ['--name', HERE.name, '--subnet', SUBNET, '--uplink', 'none'];
     const child = await lab.startSwitch(host, ...where, '--taps', `${HERE.tap}@${green}`);
@@ -73,10 +72,7 @@ export async function dhcpBench(): Promise<Figure[]> {
       );
     }
     return [...figures, await memory(lab, green, child.pid as number)];
-  } finally {
-    await lab.strike();
-  }
-}
+  });
 
 /** Of the switch alone, with a lease for each of 50,000 clients, once more renewed. */
 async function memory(lab: Lab, netns: string, pid: number): Promise<Figure> {
@@ -127,9 +123,8 @@ async function highest(lab: Lab, netns: string, server: Server): Promise<number>
  * fifty times a second; and while another switch on the same cores serves all that. What the last two differ by is what a
  * busy control plane does to the data plane; the rest is what anything does that wants a share of two cores.
  */
-export async function busyBench(): Promise<Figure[]> {
-  const lab = new Lab('busy');
-  try {
+export const busyBench = (): Promise<Figure[]> =>
+  inLab('busy', async lab => {
     const ends = await makeEnds(lab);
     const green = await lab.netns('green');
     const taps = [`tap2@${green}`];
@@ -156,10 +151,7 @@ export async function busyBench(): Promise<Figure[]> {
       figure('the control plane of another switch busy', column(1)),
       figure('its own control plane busy', column(2)),
     ];
-  } finally {
-    await lab.strike();
-  }
-}
+  });
 
 async function busy<T>(lab: Lab, green: string, server: Server, act: () => Promise<T>): Promise<T> {
   const load = lab.spawn(green, ...perfdhcp(BUSY_RATE, TRANSACTIONS, server));

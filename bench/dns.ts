@@ -4,7 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Lab, lineFrom } from '../src/lab.ts';
+import { inLab, type Lab, lineFrom } from '../src/lab.ts';
 import { medians, type Pair } from './stage.ts';
 import { compiled, percentile } from './traffic.ts';
 
@@ -18,9 +18,8 @@ const GATEWAY = '192.168.100.1';
 const OUTSIDE = '203.0.113.2';
 const PEER = '10.77.0.1';
 
-export async function dnsBench(): Promise<Pair[]> {
-  const lab = new Lab('dns');
-  try {
+export const dnsBench = (): Promise<Pair[]> =>
+  inLab('dns', async lab => {
     const [host, out, red] = [await lab.netns('host'), await lab.netns('out'), await lab.netns('red')];
     const own = await lab.netns('own');
     await lab.cable([host, 'eth0', '203.0.113.1/24'], [out, 'eth0', `${OUTSIDE}/24`]);
@@ -44,10 +43,7 @@ export async function dnsBench(): Promise<Pair[]> {
       ]);
     }
     return medians(rounds);
-  } finally {
-    await lab.strike();
-  }
-}
+  });
 
 async function dnsmasq(lab: Lab, netns: string, ...words: string[]): Promise<void> {
   const usual = ['--conf-file=/dev/null', '--no-daemon', '--no-resolv', '--no-hosts', '--user=root'];

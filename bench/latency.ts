@@ -4,7 +4,7 @@
  * between. What the switch adds is the difference.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import { ended, Lab } from '../src/lab.ts';
+import { ended, inLab, type Lab } from '../src/lab.ts';
 import { bridgeWay, type Ends, makeEnds, medians, type Pair, switchWay, type Way } from './stage.ts';
 import { iperfServer, percentile, roundTrips } from './traffic.ts';
 
@@ -16,9 +16,8 @@ const LOAD_S = 5;
 const PING_PONG = ['-A'];
 const SPACED = ['-i', '0.002'];
 
-export async function latencyBench(): Promise<Pair[]> {
-  const lab = new Lab('rtt');
-  try {
+export const latencyBench = (): Promise<Pair[]> =>
+  inLab('rtt', async lab => {
     const ends = await makeEnds(lab);
     const [ours, bridge] = [await switchWay(lab, ends), await bridgeWay(lab, ends)];
     const echoes = (way: Way, pace: readonly string[]): Promise<number[]> =>
@@ -42,10 +41,7 @@ export async function latencyBench(): Promise<Pair[]> {
         ...(await measure('one every 2 ms', way => echoes(way, SPACED))),
       ]);
     return medians(rounds);
-  } finally {
-    await lab.strike();
-  }
-}
+  });
 
 async function loaded<T>(lab: Lab, { red, blue }: Ends, way: Way, act: () => Promise<T>): Promise<T> {
   const server = await iperfServer(lab, blue);

@@ -2,7 +2,7 @@
  * Throughput as RFC 2544 §26.1 has it: the highest rate at which no frame of a trial is lost, by binary search, for its frame
  * sizes (§9.1, with the FCS that no tap carries), between two namespaces; beside a kernel bridge. Trials are short, not 60 s.
  */
-import { Lab } from '../src/lab.ts';
+import { inLab, type Lab } from '../src/lab.ts';
 import { bridgeWay, type Ends, makeEnds, type Pair, switchWay, type Way } from './stage.ts';
 import { paced } from './traffic.ts';
 
@@ -14,9 +14,8 @@ const FIRST = 1_000_000;
 /** Of the rate asked for: less, and the sender has no more. */
 const REACHED = 0.97;
 
-export async function rfc2544Bench(): Promise<Pair[]> {
-  const lab = new Lab('2544');
-  try {
+export const rfc2544Bench = (): Promise<Pair[]> =>
+  inLab('2544', async lab => {
     const ends = await makeEnds(lab);
     const [ours, bridge] = [await switchWay(lab, ends), await bridgeWay(lab, ends)];
     const pairs: Pair[] = [];
@@ -28,10 +27,7 @@ export async function rfc2544Bench(): Promise<Pair[]> {
         bridge: await throughput(lab, ends, bridge, size - FCS),
       });
     return pairs;
-  } finally {
-    await lab.strike();
-  }
-}
+  });
 
 /** Frames a second, in millions. A rate that the sender itself does not reach is as far as can be told. */
 async function throughput(lab: Lab, ends: Ends, way: Way, bytes: number): Promise<number> {

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
 import type { StatusView } from '../src/control/views.ts';
-import { ended, Lab } from '../src/lab.ts';
+import { ended, inLab } from '../src/lab.ts';
 import { middle } from './stage.ts';
 
 const ROUNDS = 5;
@@ -17,9 +17,8 @@ export interface Start {
   readonly idle: number;
 }
 
-export async function startBench(): Promise<Start> {
-  const lab = new Lab('start');
-  try {
+export const startBench = (): Promise<Start> =>
+  inLab('start', async lab => {
     const host = await lab.netns('host');
     const times: number[] = [];
     let [rssMiB, idle] = [0, 0];
@@ -35,10 +34,7 @@ export async function startBench(): Promise<Start> {
       await ended(child, 'SIGTERM', 3_000);
     }
     return { readyMs: middle(times), rssMiB, idle };
-  } finally {
-    await lab.strike();
-  }
-}
+  });
 
 async function idleShare(pid: number): Promise<number> {
   const before = cpuTicks(pid);

@@ -4,7 +4,7 @@
  * (bench/peers/relay.c): what the sender's and the kernel's part leaves at best.
  */
 import { join } from 'node:path';
-import { Lab, lineFrom } from '../src/lab.ts';
+import { inLab, lineFrom } from '../src/lab.ts';
 import type { Figure } from './history.ts';
 import { middle } from './stage.ts';
 import { compiled } from './traffic.ts';
@@ -30,9 +30,8 @@ const ROUNDS = 5;
 const SECONDS = '2';
 const READY_MS = 3_000;
 
-export async function streamBench(): Promise<Reached[]> {
-  const lab = new Lab('stream');
-  try {
+export const streamBench = (): Promise<Reached[]> =>
+  inLab('stream', async lab => {
     const netns = await lab.netns('host');
     const sockets = (...names: string[]): string[] => names.map(name => join(lab.folder, `${name}.sock`));
     const [ours, theirs] = [sockets('a', 'b'), sockets('c', 'd')];
@@ -67,10 +66,7 @@ export async function streamBench(): Promise<Reached[]> {
         relay: middle(pairs.map(([, relay]) => relay)),
       };
     });
-  } finally {
-    await lab.strike();
-  }
-}
+  });
 
 export const reachedFigures = (rows: readonly Reached[]): Figure[] =>
   rows.flatMap(({ what, value, relay }) => [

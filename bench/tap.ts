@@ -2,7 +2,7 @@
  * End to end between two network namespaces, at the taps' device ends and at interfaces' ends, beside a kernel bridge, in
  * the same run on the same machine. Ratios count; absolute figures are this machine's and this moment's.
  */
-import { Lab } from '../src/lab.ts';
+import { inLab, type Lab } from '../src/lab.ts';
 import {
   bridgeWay,
   type Ends,
@@ -24,9 +24,8 @@ const TRIAL_S = 1;
 const UNREACHED = 10_000_000;
 const SECONDS = 3;
 
-export async function tapBench(): Promise<Pair[]> {
-  const lab = new Lab('bench');
-  try {
+export const tapBench = (): Promise<Pair[]> =>
+  inLab('bench', async lab => {
     const ends = await makeEnds(lab);
     const [ours, packet, bridge] = [
       await switchWay(lab, ends),
@@ -36,10 +35,7 @@ export async function tapBench(): Promise<Pair[]> {
     const rounds: Pair[][] = [];
     for (let round = 0; round < ROUNDS; round++) rounds.push(await measure(lab, ends, ours, packet, bridge));
     return [...medians(rounds), await beyondCapacity(lab, ends, ours)];
-  } finally {
-    await lab.strike();
-  }
-}
+  });
 
 async function measure(lab: Lab, ends: Ends, ours: Way, packet: Way, bridge: Way): Promise<Pair[]> {
   const bits = (way: Way): Promise<number> => tcp(lab, ends.red, ends.blue, way.target);

@@ -2,16 +2,15 @@
  * From a guest through the NAT and the host to a server outside, beside the kernel's own routing with MASQUERADE: TCP by
  * iperf3, both ways in one run.
  */
-import { Lab } from '../src/lab.ts';
+import { inLab } from '../src/lab.ts';
 import { kernelGuest, makeOutside, ourGuest, SERVER } from './peers/gateways.ts';
 import { medians, type Pair } from './stage.ts';
 import { tcp } from './traffic.ts';
 
 const ROUNDS = 5;
 
-export async function uplinkBench(): Promise<Pair[]> {
-  const lab = new Lab('up');
-  try {
+export const uplinkBench = (): Promise<Pair[]> =>
+  inLab('up', async lab => {
     const gateways = await makeOutside(lab);
     const [ours, routed] = [await ourGuest(lab, gateways), await kernelGuest(lab, gateways)];
     const pair = async (what: string, ...words: string[]): Promise<Pair> => ({
@@ -24,7 +23,4 @@ export async function uplinkBench(): Promise<Pair[]> {
     for (let round = 0; round < ROUNDS; round++)
       rounds.push([await pair('guest to outside, TCP'), await pair('outside to guest, TCP', '-R')]);
     return medians(rounds);
-  } finally {
-    await lab.strike();
-  }
-}
+  });

@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { table } from '../src/control/table.ts';
 import type { PortView } from '../src/control/views.ts';
-import { ended, Lab, until } from '../src/lab.ts';
+import { ended, inLab, type Lab, until } from '../src/lab.ts';
 import type { Figure } from './history.ts';
 import { MBUFS, pingPong, Testpmd, virtioUser } from './peers/testpmd.ts';
 import { bridgeWay, type Ends, makeEnds, middle } from './stage.ts';
@@ -67,9 +67,8 @@ const MEASURED_MS = 2_000;
 const LARGEST_MTU = '65521';
 const READY_MS = 5_000;
 
-export async function vhostBench(): Promise<Wanted[]> {
-  const lab = new Lab('vhost');
-  try {
+export const vhostBench = (): Promise<Wanted[]> =>
+  inLab('vhost', async lab => {
     const ends = await makeEnds(lab);
     const rows: Wanted[] = [];
     for (const load of LOADS) rows.push(await compare(lab, ends.host, load));
@@ -83,10 +82,7 @@ export async function vhostBench(): Promise<Wanted[]> {
       target: BRIDGE_TARGET,
     });
     return rows;
-  } finally {
-    await lab.strike();
-  }
-}
+  });
 
 /** Ours and theirs by turns: the medians of both and of the turns' ratios. */
 async function compare(lab: Lab, netns: string, load: Load): Promise<Wanted> {

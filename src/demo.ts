@@ -10,7 +10,7 @@ import { flowsText, leasesText, macsText, portsText } from './control/screen.ts'
 import type { FlowView, LeaseView, MacView, PortView } from './control/views.ts';
 import { OperatorError } from './errors.ts';
 import { findTool } from './host/run.ts';
-import { Lab, lineFrom, until } from './lab.ts';
+import { inLab, type Lab, lineFrom, until } from './lab.ts';
 
 const SUBNET = '192.168.100.0/24';
 const GATEWAY = '192.168.100.1';
@@ -35,19 +35,12 @@ interface Step {
 /** Runs the demonstration; true when every step passed. */
 export async function demo(print: (line: string) => void): Promise<boolean> {
   requireTools();
-  const stage = new DemoStage();
-  const stop = (): void => void stage.strike().finally(() => process.exit(130));
-  process.once('SIGINT', stop);
-  process.once('SIGTERM', stop);
-  try {
+  return inLab('demo', async lab => {
+    const stage = new DemoStage(lab);
     const passed = await play(stage.steps(), print);
     if (passed) print(await stage.tables());
     return passed;
-  } finally {
-    await stage.strike();
-    process.off('SIGINT', stop);
-    process.off('SIGTERM', stop);
-  }
+  });
 }
 
 async function play(steps: readonly Step[], print: (line: string) => void): Promise<boolean> {
@@ -80,10 +73,14 @@ function requireTools(): void {
 }
 
 class DemoStage {
-  readonly #lab = new Lab('demo');
+  readonly #lab: Lab;
   #red = '';
   #blue = '';
   #host = '';
+
+  constructor(lab: Lab) {
+    this.#lab = lab;
+  }
 
   steps(): readonly Step[] {
     const lab = this.#lab;
@@ -166,9 +163,5 @@ class DemoStage {
       lab.ask<FlowView[]>('flows'),
     ]);
     return `\n${[portsText(ports), macsText(macs), leasesText(leases), flowsText(flows)].join('\n\n')}`;
-  }
-
-  strike(): Promise<void> {
-    return this.#lab.strike();
   }
 }

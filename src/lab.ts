@@ -4,7 +4,7 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ask } from './control/client.ts';
 import { run } from './host/run.ts';
@@ -155,6 +155,25 @@ export class Lab {
         // it has ended meanwhile
       }
     }
+  }
+}
+
+/**
+ * Calls `act` with a lab that is struck afterwards, however that ends: whoever is told to stop ends with the signal's code when
+ * all is gone, and does not come to what would have followed.
+ */
+export async function inLab<T>(purpose: string, act: (lab: Lab) => Promise<T>): Promise<T> {
+  const lab = new Lab(purpose);
+  let stopped: Promise<never> | undefined;
+  const stop = (signal: 'SIGINT' | 'SIGTERM'): void => {
+    stopped ??= lab.strike().then(() => process.exit(128 + constants.signals[signal]));
+  };
+  process.on('SIGINT', stop).on('SIGTERM', stop);
+  try {
+    return await act(lab);
+  } finally {
+    await (stopped ?? lab.strike());
+    process.off('SIGINT', stop).off('SIGTERM', stop);
   }
 }
 

@@ -1,5 +1,7 @@
-/** `npm run bench`: sets up what the benchmarks asked for need, the peers only where they are asked for, and runs them. */
-import { spawnSync } from 'node:child_process';
+/**
+ * `npm run bench`: sets up what the benchmarks asked for need, the peers only where they are asked for, and runs them in this
+ * very process, so that signals are theirs.
+ */
 import { join } from 'node:path';
 import { root, setup } from './setup.mjs';
 
@@ -15,7 +17,6 @@ try {
   console.error(`bench: ${error.message}`);
   process.exit(1);
 }
-const { status } = spawnSync(process.execPath, [join(root, 'dist/bench/run.js'), ...words], {
-  stdio: 'inherit',
-});
-process.exit(status ?? 1);
+const program = join(root, 'dist/bench/run.js');
+process.argv[1] = program;
+await import(program);

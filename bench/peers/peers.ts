@@ -2,7 +2,7 @@
  * The switch beside its peers, all standing at once and measured in turn: TCP and short frames between two namespaces, and TCP
  * from a guest through a gateway to a server outside. A peer whose program is not installed is left out, with a word.
  */
-import { Lab } from '../../src/lab.ts';
+import { inLab, type Lab } from '../../src/lab.ts';
 import { bridgeWay, type Ends, makeEnds, middle, packetWay, switchWay, type Way } from '../stage.ts';
 import { flood, tcp } from '../traffic.ts';
 import {
@@ -43,16 +43,7 @@ const GATEWAYS: readonly ((lab: Lab, gateways: Gateways) => Promise<Guest>)[] = 
 ];
 
 export async function peersBench(): Promise<Row[]> {
-  return [...(await within('peers', switches)), ...(await within('gates', gateways))];
-}
-
-async function within<T>(purpose: string, act: (lab: Lab) => Promise<T>): Promise<T> {
-  const lab = new Lab(purpose);
-  try {
-    return await act(lab);
-  } finally {
-    await lab.strike();
-  }
+  return [...(await inLab('peers', switches)), ...(await inLab('gates', gateways))];
 }
 
 async function switches(lab: Lab): Promise<Row[]> {

@@ -1,13 +1,14 @@
 // timeout: 180 s
 // coverage: none
 /** What a person runs: the demo, vswitchctl, replay, and the refusals of bad input. */
-import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { run } from '../../src/host/run.ts';
+import { ended, until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
 import { stageTests, TAPS } from './stage.ts';
 
@@ -32,6 +33,32 @@ test('the demo passes as it is shipped, in a bundle', () => {
   assert.is(status, 0, stderr);
   assert.match(stdout, /all 11 steps passed/);
 });
+
+for (const [what, ...words] of [
+  ['a demo', bin('vswitchd'), 'demo'],
+  ['a benchmark', join(projectRoot(), 'dist/bench/run.js'), 'start'],
+] as const)
+  test(`${what} that is told to stop leaves nothing`, async () => {
+    const namespaces = (): Promise<string> => run('ip', ['netns', 'list']);
+    const before = await namespaces();
+    const folder = mkdtempSync(join(tmpdir(), 'vswitchd-stopped-'));
+    const child = spawn(process.execPath, words, {
+      stdio: 'ignore',
+      env: { ...process.env, TMPDIR: folder },
+    });
+    try {
+      await until('its switch answers', 20_000, async () =>
+        readdirSync(folder, { recursive: true }).some(name => String(name).endsWith('vsw0.sock')),
+      );
+      assert.is.not(await namespaces(), before);
+      assert.is(await ended(child, 'SIGTERM', 20_000), 128 + 15);
+      assert.is(await namespaces(), before);
+      assert.equal(readdirSync(folder), []);
+    } finally {
+      child.kill('SIGKILL');
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
 
 inStage('vswitchctl shows tables and JSON, and says when nobody answers', async ({ lab, host }) => {
   await lab.startSwitch(host, ...TAPS);
