@@ -229,9 +229,9 @@ test('what is written is read again, and is no difference', () => {
 
 test('a forward that was taken away by hand is not written', () => {
   const { forwards, reconfigure } = bench();
-  assert.equal(reconfigure.written()['forward'], ['tcp/80:10.0.0.10:80']);
+  assert.equal(reconfigure.written().forward, ['tcp/80:10.0.0.10:80']);
   forwards.length = 0;
-  assert.is(reconfigure.written()['forward'], undefined);
+  assert.is(reconfigure.written().forward, undefined);
 });
 
 test('a file that can not be read again is told of, and the switch goes on', async () => {

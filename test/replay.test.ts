@@ -38,8 +38,8 @@ test('a port has as many addresses as it may, and the uplink as many as it likes
     { port: 'uplink', frames: frames.map(frame => ({ ...frame })) },
     { port: 'tap0', frames },
   ]);
-  assert.is(ports['tap0']?.counters.drops['MacLimit'], 1);
-  assert.is(ports['uplink']?.counters.drops['MacLimit'], undefined);
+  assert.is(ports.tap0?.counters.drops.MacLimit, 1);
+  assert.is(ports.uplink?.counters.drops.MacLimit, undefined);
 });
 
 test.run();

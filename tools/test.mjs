@@ -60,7 +60,7 @@ try {
   setup({ all: ['run', 'test'], check: [], vm: ['run', 'test', 'vm'] }[mode] ?? []);
   if (mode !== 'vm') {
     check('types', bin('typescript/bin/tsc', '-p', root, '--noEmit'));
-    check('lint and format', bin('@biomejs/biome/bin/biome', 'ci', '--no-errors-on-unmatched'));
+    check('lint and format', bin('@biomejs/biome/bin/biome', 'ci', '--error-on-warnings', '--colors=off'));
     check('dead code', bin('knip/bin/knip.js', '--no-progress'));
   }
   if (mode === 'all') tests(coverage(), 'unit', 'netns');

@@ -79,7 +79,7 @@ export class GivenSettings {
 
 /** Options beside a file that wins over them: taps and ports are one list, which the one or the other has. */
 function beside(file: Given, options: Given): Given {
-  if (file['taps'] === undefined && file['port'] === undefined) return options;
+  if (file.taps === undefined && file.port === undefined) return options;
   const { taps: _taps, port: _port, ...others } = options;
   return others;
 }

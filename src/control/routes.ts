@@ -251,7 +251,7 @@ function plain(word: string): string {
 /** What a route's schema makes of a body; throws an OperatorError that says what is wrong, and shows one that is right. */
 export function bodyFor({ body: schema }: Route, text: string): unknown {
   if (schema === undefined) return undefined;
-  const expected = `expected ${JSON.stringify(schema.meta()?.['example'])}`;
+  const expected = `expected ${JSON.stringify(schema.meta()?.example)}`;
   const value = json(text, expected);
   const said = schema.safeParse(value);
   if (said.success) return said.data;

@@ -45,10 +45,10 @@ test('every reference leads somewhere', () => {
 });
 
 test('a body has its schema, and nothing beside what that names', () => {
-  assert.equal(document.paths['/v1/ports']?.['post']?.requestBody?.content, {
+  assert.equal(document.paths['/v1/ports']?.post?.requestBody?.content, {
     'application/json': { schema: { $ref: '#/components/schemas/NewPort' } },
   });
-  assert.is(document.components.schemas['NewPort']?.additionalProperties, false);
+  assert.is(document.components.schemas.NewPort?.additionalProperties, false);
 });
 
 test('an answer with more, or less, than is documented does not conform', () => {

@@ -14,7 +14,7 @@ import { readU32, recordAt } from '../../src/wire/dnsrecords.ts';
 import { type Random, random } from '../random.ts';
 import { a, answer, cname, decode, encode, opt, query, RD, soa, World } from '../service/dns-world.ts';
 
-const QUERIES = Number(process.env['VSWITCHD_FUZZ_QUERIES'] ?? 50_000);
+const QUERIES = Number(process.env.VSWITCHD_FUZZ_QUERIES ?? 50_000);
 const TYPES = ['A', 'AAAA', 'CNAME', 'TXT', 'MX', 'SOA', 'ANY', 'AXFR', 'PTR', 'SRV'];
 const NAMES = ['a.test', 'WWW.a.test', 'b.c.d.e.example', 'x.test', '.', 'long'.repeat(15).concat('.test')];
 

@@ -16,8 +16,8 @@ import { USUAL, VhostGuest } from '../port/vhost/guest.ts';
 import { type Random, random } from '../random.ts';
 
 const native = loadNative();
-const seconds = Number(process.env['VSWITCHD_FUZZ_SECONDS'] ?? 8);
-const seed = Number(process.env['VSWITCHD_FUZZ_SEED'] ?? Date.now() % 1_000_000);
+const seconds = Number(process.env.VSWITCHD_FUZZ_SECONDS ?? 8);
+const seed = Number(process.env.VSWITCHD_FUZZ_SEED ?? Date.now() % 1_000_000);
 
 const HOSTILE = 1;
 /** Bytes before and behind what is told of as memory, which nobody may write. */

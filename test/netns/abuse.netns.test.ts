@@ -35,7 +35,7 @@ const ABUSER = '192.168.100.66';
 const GATEWAY_MAC = mac('ff:ff:ff:ff:ff:ff'); // whoever it is: what is for all is for the gateway too
 const OWN = mac('02:66:00:00:00:66');
 /** Each abuse in full, while the others talk for ten seconds; a tenth of that otherwise. */
-const WHOLE = process.env['VSWITCHD_ABUSE'] === 'whole';
+const WHOLE = process.env.VSWITCHD_ABUSE === 'whole';
 /** Frames of one abuse, and of a write. */
 const FRAMES = WHOLE ? 200_000 : 12_000;
 const BURST = 200;

@@ -40,8 +40,8 @@ interface Running {
 /** vswitchctl capture, into a file, once it has begun. */
 async function capture({ lab, host }: Stage, ...words: string[]): Promise<Running> {
   const path = join(lab.folder, `${words.join('-').replaceAll(/\W+/g, '-')}.pcapng`);
-  const shell = 'exec "$0" --run-dir "$1" capture "${@:3}" >"$2"';
-  const child = lab.spawn(host, 'bash', '-c', shell, VSWITCHCTL, lab.folder, path, ...words);
+  const shell = 'run=$1 path=$2; shift 2; exec "$0" --run-dir "$run" capture "$@" >"$path"';
+  const child = lab.spawn(host, 'sh', '-c', shell, VSWITCHCTL, lab.folder, path, ...words);
   let said = '';
   child.stderr?.on('data', chunk => {
     said += chunk;

@@ -55,7 +55,7 @@ inStage('qemu: QEMU starts with what is printed, and its port sees it', async st
   );
   const { mac, monitors } = JSON.parse(await ctl(stage, '--json', 'qemu', 'tap1'));
   assert.match(mac, /^02:/);
-  assert.match(JSON.stringify(monitors['firecracker']), 'tap1');
+  assert.match(JSON.stringify(monitors.firecracker), 'tap1');
   assert.is(JSON.parse(await ctl(stage, '--json', 'qemu', 'tap1')).mac, mac);
   assert.match(
     await failure(ctl(stage, 'qemu', 'tap7')),

@@ -201,7 +201,7 @@ stageTest(
       await add(stage, `pcap:${file},mode=replay,speed=max`);
       await until('it is played', 10_000, async () => !(await portOf(lab, 'in')).up);
       assert.ok(
-        ((await dropsOf(stage, 'all'))['TxFull'] ?? 0) > 500,
+        ((await dropsOf(stage, 'all')).TxFull ?? 0) > 500,
         JSON.stringify(await dropsOf(stage, 'all')),
       );
       assert.ok(await guest.resolves(GATEWAY, '192.168.100.10'), 'the switch works on');

@@ -101,7 +101,7 @@ inStage(
     lab.spawn(hostile.netns, 'trafgen', '-o', hostile.tap, '-c', config, '-P', '1', '-q');
     await until('a lot could not wait', 10_000, async () => {
       const port = await portOf(lab, hostile.tap);
-      return port.rxFrames > 100_000 && (port.drops['PuntFull'] ?? 0) > 10_000;
+      return port.rxFrames > 100_000 && (port.drops.PuntFull ?? 0) > 10_000;
     });
     const expected = [...ROUND];
     for (let i = 0; i < 5; i++) {

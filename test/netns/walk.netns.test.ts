@@ -28,7 +28,7 @@ const vswitchd = join(projectRoot(), 'bin', 'vswitchd');
 const STOP_MS = 20_000;
 /** No walk is longer, or it would not end where the count of a call differs from run to run. */
 const MOST_STEPS = 60;
-const WHOLE = process.env['VSWITCHD_WALK'] === 'whole';
+const WHOLE = process.env.VSWITCHD_WALK === 'whole';
 
 /** Files by which strace knows a call that matters from the program's others; the rest are few enough to take all. */
 interface Walk {

@@ -23,7 +23,7 @@ import { random } from '../random.ts';
 import { type Sample, slopeOf } from './slope.ts';
 
 const inStage = stageTests('so', import.meta.url);
-const MINUTES = Number(process.env['VSWITCHD_SOAK_MINUTES'] ?? 0.4);
+const MINUTES = Number(process.env.VSWITCHD_SOAK_MINUTES ?? 0.4);
 /** Of the time, at the beginning, in which tables fill and the compiler works. */
 const WARM_UP = 0.3;
 const MB_AN_HOUR = 1;
@@ -146,7 +146,7 @@ inStage(`${MINUTES} minutes at full load: memory stays`, async stage => {
   const [busy, wait] = [after[0] - before[0], after[1] - before[1]];
   const load = busy / (busy + wait);
   const { slope, noise } = slopeOf(samples.filter(sample => sample.atS >= WARM_UP * seconds));
-  if (process.env['VSWITCHD_SOAK_CURVE'] !== undefined)
+  if (process.env.VSWITCHD_SOAK_CURVE !== undefined)
     console.log(
       samples
         .filter((_, i) => i % 20 === 0)
