@@ -21,8 +21,10 @@ export class Lab {
   readonly #prefix: string;
   /** A folder for state and sockets, gone with the lab. */
   readonly folder = mkdtempSync(join(tmpdir(), 'vswitchd-lab-'));
-  readonly #netns: string[] = [];
+  /** By name, and what makes it. */
+  readonly #netns = new Map<string, Promise<unknown>>();
   readonly #children: ChildProcess[] = [];
+  #struck = false;
 
   constructor(purpose: string) {
     this.#prefix = `vsw${purpose}${process.pid}`;
@@ -30,9 +32,11 @@ export class Lab {
 
   /** Makes a namespace and returns its full name. */
   async netns(name: string): Promise<string> {
+    this.#refuseIfStruck();
     const full = `${this.#prefix}-${name}`;
-    await run('ip', ['netns', 'add', full]);
-    this.#netns.push(full);
+    const made = run('ip', ['netns', 'add', full]);
+    this.#netns.set(full, made);
+    await made;
     await this.ip(full, 'link', 'set', 'lo', 'up');
     return full;
   }
@@ -57,6 +61,7 @@ export class Lab {
   }
 
   #start(stdin: 'ignore' | 'pipe', netns: string, words: readonly string[]): ChildProcess {
+    this.#refuseIfStruck();
     const child = spawn('ip', ['netns', 'exec', netns, ...words], { stdio: [stdin, 'pipe', 'pipe'] });
     this.#children.push(child);
     return child;
@@ -136,13 +141,20 @@ export class Lab {
     return this.inside(netns, 'ping', '-c', String(count), '-i', '0.2', '-W', '2', address);
   }
 
+  /** Whoever goes on with it meanwhile is refused. */
   async strike(): Promise<void> {
+    this.#struck = true;
     for (const child of [...this.#children].reverse()) await ended(child, 'SIGTERM', 3_000);
-    for (const name of this.#netns) {
+    for (const [name, made] of this.#netns) {
+      await made.catch(() => undefined); // one that is being made would outlive its removal
       await this.#endAll(name);
       await run('ip', ['netns', 'delete', name]).catch(() => undefined);
     }
     rmSync(this.folder, { recursive: true, force: true });
+  }
+
+  #refuseIfStruck(): void {
+    if (this.#struck) throw new Error('the lab is struck');
   }
 
   /** What programs started by themselves and left behind: dhcpcd's helpers outlive it. */

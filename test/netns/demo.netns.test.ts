@@ -8,21 +8,22 @@ import { join } from 'node:path';
 import { test } from 'uvu';
 import * as assert from 'uvu/assert';
 import { run } from '../../src/host/run.ts';
-import { ended, until } from '../../src/lab.ts';
+import { ended, Lab, until } from '../../src/lab.ts';
 import { projectRoot } from '../../src/port/native.ts';
 import { stageTests, TAPS } from './stage.ts';
 
 const inStage = stageTests('ct', import.meta.url);
 
 const bin = (name: string): string => join(projectRoot(), 'bin', name);
+const namespaces = (): Promise<string> => run('ip', ['netns', 'list']);
 
 test('the demo passes, and nothing of it is left', async () => {
-  const before = await run('ip', ['netns', 'list']);
+  const before = await namespaces();
   const said = await run('node', [bin('vswitchd'), 'demo'], { timeoutMs: 60_000 });
   assert.match(said, /all 11 steps passed/);
   assert.match(said, /ADDRESS +MAC +HOST NAME/);
   assert.match(said, /PROTOCOL +INSIDE/);
-  assert.is(await run('ip', ['netns', 'list']), before);
+  assert.is(await namespaces(), before);
 });
 
 test('the demo passes as it is shipped, in a bundle', () => {
@@ -39,7 +40,6 @@ for (const [what, ...words] of [
   ['a benchmark', join(projectRoot(), 'dist/bench/run.js'), 'start'],
 ] as const)
   test(`${what} that is told to stop leaves nothing`, async () => {
-    const namespaces = (): Promise<string> => run('ip', ['netns', 'list']);
     const before = await namespaces();
     const folder = mkdtempSync(join(tmpdir(), 'vswitchd-stopped-'));
     const child = spawn(process.execPath, words, {
@@ -59,6 +59,16 @@ for (const [what, ...words] of [
       rmSync(folder, { recursive: true, force: true });
     }
   });
+
+test('a lab that is struck while it makes a namespace leaves none, and makes no more', async () => {
+  const before = await namespaces();
+  const lab = new Lab('late');
+  const making = lab.netns('a').catch(() => undefined);
+  await lab.strike();
+  await making;
+  assert.is(await namespaces(), before);
+  assert.is(await lab.netns('b').catch((error: Error) => error.message), 'the lab is struck');
+});
 
 inStage('vswitchctl shows tables and JSON, and says when nobody answers', async ({ lab, host }) => {
   await lab.startSwitch(host, ...TAPS);
